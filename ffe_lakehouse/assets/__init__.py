@@ -1,0 +1,1 @@
+"""The assets: thin definitions around ``ingestion`` and ``transforms``."""

@@ -1,0 +1,233 @@
+"""Backfills without the daemon: which partitions are due, as as few runs as can be, run right here.
+
+What is due is asked of ``watermarks``; each run is a Dagster run like any other, seen in the UI.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any, TypeAlias, cast
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_run_iterator
+from dagster._core.snap import snapshot_from_execution_plan
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from ffe_lakehouse.assets.bronze import FAILED, INGEST_PREFIX, REFUSED
+from ffe_lakehouse.instance import PROCESS_TAG, this_process
+from ffe_lakehouse.partitions import ASSET_PAIR, PairDays, contiguous, partition_key, table_key
+from ffe_lakehouse.schemas import dead_letters, raw_candles
+from ffe_lakehouse.timeframes import Timeframe
+from ffe_lakehouse.watermarks import State, partition_states
+
+
+@dataclass(frozen=True)
+class Box:
+    """One run: some timeframes of some neighbouring pairs over contiguous days."""
+
+    pairs: tuple[str, ...]
+    first: date
+    last: date
+    timeframes: tuple[Timeframe, ...]
+
+    @property
+    def partitions(self) -> int:
+        """Bronze partitions of the run."""
+        days = (self.last - self.first).days + 1
+        return days * len(self.pairs) * len(self.timeframes)
+
+
+_Reasons: TypeAlias = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why something was not loaded.
+
+    Attributes:
+        timeframe: Code of the timeframe whose step failed; ``None`` if the whole run did.
+        pair: Whose days failed; ``None`` if it is not one pair's fault.
+        reason: In words.
+        refused: The vendor answered, but too many of its records were rejected.
+    """
+
+    timeframe: str | None
+    pair: str | None
+    reason: str
+    refused: bool = False
+
+    def concerns(self, pair: str, timeframe: str) -> bool:
+        """Whether this is why ``pair`` was not loaded in ``timeframe``."""
+        return self.pair in (None, pair) and self.timeframe in (None, timeframe)
+
+
+def select_days(
+    instance: dg.DagsterInstance,
+    pairs: Sequence[str],
+    timeframes: Sequence[Timeframe],
+    days: tuple[date, date],
+    now: datetime,
+    wanted: Callable[[State], bool],
+    vendors: Collection[str] = (),
+) -> dict[tuple[str, Timeframe], list[date]]:
+    """Days in a wanted state, by pair and timeframe, from the first to the last of ``days``.
+
+    With ``vendors``, a day that others loaded counts as missing.
+    """
+    selected: dict[tuple[str, Timeframe], list[date]] = {}
+    for timeframe in timeframes:
+        key = table_key(raw_candles(timeframe))
+        states = partition_states(instance, key, pairs, *days, now, vendors)
+        for (pair, day), state in states.items():
+            if wanted(state):
+                selected.setdefault((pair, timeframe), []).append(day)
+    return selected
+
+
+def is_due(state: State, *, force: bool = False) -> bool:
+    """Whether to load a day: it is not done, or ``force``. A living run is left alone."""
+    return state is not State.IN_PROGRESS and (force or not state.is_done)
+
+
+def plan(
+    selected: Mapping[tuple[str, Timeframe], Iterable[date]], pairs: Sequence[str]
+) -> list[Box]:
+    """Days as runs. Dagster's ranges are boxes over neighbours, so equal windows are joined.
+
+    Args:
+        selected: Days by pair and timeframe.
+        pairs: All pairs, in the order of their Dagster partitions.
+    """
+    timeframes_of: dict[PairDays, list[Timeframe]] = {}
+    for (pair, timeframe), days in selected.items():
+        for window in contiguous(pair, days):
+            timeframes_of.setdefault(window, []).append(timeframe)
+    alike: dict[tuple[date, date, tuple[Timeframe, ...]], list[int]] = {}
+    for window, timeframes in timeframes_of.items():
+        shape = (window.first, window.last, tuple(sorted(timeframes)))
+        alike.setdefault(shape, []).append(pairs.index(window.pair))
+    return [
+        Box(tuple(pairs[place] for place in places), first, last, timeframes)
+        for (first, last, timeframes), all_places in sorted(alike.items())
+        for places in _neighbours(all_places)
+    ]
+
+
+def _neighbours(places: Iterable[int]) -> Iterator[list[int]]:
+    for _, run in groupby(enumerate(sorted(places)), lambda item: item[1] - item[0]):
+        yield [place for _, place in run]
+
+
+def register_pairs(instance: dg.DagsterInstance, pairs: Iterable[str]) -> list[str]:
+    """Make partitions of pairs that have none; returns these."""
+    known = set(instance.get_dynamic_partitions(ASSET_PAIR))
+    new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+    instance.add_dynamic_partitions(ASSET_PAIR, new)
+    return new
+
+
+def run_box(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    box: Box,
+    config: Mapping[str, str],
+    on_materialized: Callable[[dg.AssetMaterialization], None],
+) -> list[Failed]:
+    """Execute one run in this process; returns what failed in it.
+
+    Args:
+        instance: Where it is recorded.
+        job: Contains the Bronze assets of all timeframes.
+        box: What to load.
+        config: Config of the ingestion ops (``IngestConfig``).
+        on_materialized: Told about every partition the moment it is stored.
+    """
+    keys = [
+        table_key(table(timeframe))
+        for timeframe in box.timeframes
+        for table in (dead_letters, raw_candles)
+    ]
+    failed: list[Failed] = []
+    for event in execute(instance, job, box, assets=keys, op_config=dict(config)):
+        if event.is_step_materialization:
+            on_materialized(event.step_materialization_data.materialization)
+        elif event.is_step_failure:
+            failed.extend(_failures(event))
+        elif event.is_run_failure and not failed:
+            failed.append(Failed(None, None, event.message or "the run failed"))
+    return failed
+
+
+def execute(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    box: Box,
+    *,
+    assets: Iterable[dg.AssetKey] = (),
+    checks: Iterable[dg.AssetCheckKey] = (),
+    op_config: Mapping[str, str] | None = None,
+) -> Iterator[dg.DagsterEvent]:
+    """Run a part of ``job`` over ``box`` in this process; yields its events as they happen.
+
+    Args:
+        instance: Where the run is recorded.
+        job: A job of the code location.
+        box: Pairs and days.
+        assets: What is materialized.
+        checks: What is checked.
+        op_config: Config of every op; none, if left out.
+    """
+    asset_keys, check_keys = frozenset(assets), frozenset(checks)
+    subset = job.get_subset(asset_selection=asset_keys, asset_check_selection=check_keys)
+    run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if op_config is not None:
+        run_config["ops"] = {node.name: {"config": op_config} for node in subset.nodes}
+    plan_snapshot = snapshot_from_execution_plan(
+        create_execution_plan(subset, run_config), subset.get_job_snapshot_id()
+    )
+    run = instance.create_run(
+        job_name=job.name,
+        run_id=None,
+        run_config=run_config,
+        status=None,
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: partition_key(box.pairs[0], box.first),
+            ASSET_PARTITION_RANGE_END_TAG: partition_key(box.pairs[-1], box.last),
+            PROCESS_TAG: this_process(),
+        },
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=None,
+        execution_plan_snapshot=plan_snapshot,
+        job_snapshot=subset.get_job_snapshot(),
+        parent_job_snapshot=subset.get_parent_job_snapshot(),
+        resolved_op_selection=None,
+        op_selection=None,
+        remote_job_origin=None,
+        job_code_origin=None,
+        asset_graph=subset.asset_layer.asset_graph,
+        asset_selection=asset_keys,
+        asset_check_selection=check_keys,
+    )
+    return execute_run_iterator(InMemoryJob(job), run, instance)
+
+
+def _failures(event: dg.DagsterEvent) -> list[Failed]:
+    timeframe = (event.step_key or "").removeprefix(INGEST_PREFIX)
+    data = event.step_failure_data
+    said = data.user_failure_data
+    if said is not None and FAILED in said.metadata:
+        return [
+            Failed(timeframe, pair, reason, refused=kind == REFUSED)
+            for kind in (FAILED, REFUSED)
+            for pair, reasons in cast("_Reasons", said.metadata[kind].value).items()
+            for reason in reasons
+        ]
+    return [
+        Failed(timeframe, None, data.error_display_string if data.error else str(event.message))
+    ]

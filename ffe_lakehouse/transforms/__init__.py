@@ -1,0 +1,1 @@
+"""Pure functions from table to table: no Dagster, no I/O, no clock."""
