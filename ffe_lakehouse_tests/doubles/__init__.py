@@ -1,0 +1,1 @@
+"""Vendors played by a local HTTP server: their formats, limits and bad days."""
