@@ -1,6 +1,5 @@
 """Trading calendars, by hand-picked days, by recorded feeds, and by their laws."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -247,8 +246,5 @@ def test_a_coarse_bar_is_expected_if_one_of_its_minutes_is(symbol, code, moment)
     assert len(coarse) == (len(minutes) > 0)
 
 
-def test_four_years_of_forex_minutes_take_well_under_a_second() -> None:
-    started = time.perf_counter()
-    found = expected_bars(EURUSD, TIMEFRAMES["1m"], *FOUR_YEARS)
-    assert len(found) == 1_494_720
-    assert time.perf_counter() - started < 1  # measured: 0.07 s, 0.02 s once the hours are laid out
+def test_four_years_of_forex_have_so_many_minutes() -> None:
+    assert len(expected_bars(EURUSD, TIMEFRAMES["1m"], *FOUR_YEARS)) == 1_494_720

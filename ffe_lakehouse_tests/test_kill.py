@@ -123,24 +123,29 @@ def check(
     tmp_path: Path,
     command: Sequence[str],
     batch_days: int,
-    homes: int,
     kills: int,
+    wanted: int,
     monkeypatch: pytest.MonkeyPatch,
-) -> int:
-    """Compare killed backfills with an undisturbed one; how many kills hit."""
+) -> None:
+    """Compare backfills that are killed with an undisturbed one.
+
+    How long a backfill takes depends on what else the machine does, so some kills come too late:
+    there is another home, of so many ``kills``, until ``wanted`` of them hit.
+    """
     tmp_path.mkdir(exist_ok=True)
     whole = Installation(tmp_path / "whole", command, batch_days)
     seconds = whole.finish()
     expected, partitions = whole.tables(), set(whole.materializations(monkeypatch))
     assert all(expected[schema.name].num_rows for schema in (*BRONZE, LETTERS[0]))
-    hit = 0
-    for number in range(homes):
+    hit = number = 0
+    while hit < wanted:
+        assert number < 5 * wanted, "a backfill that is over before anybody can kill it"
         home = Installation(tmp_path / f"killed-{number}", command, batch_days)
         hit += disturbed(home, seconds, kills, number, monkeypatch)
         for name, rows in home.tables().items():
             assert rows.equals(expected[name]), name
         assert set(home.materializations(monkeypatch)) == partitions
-    return hit
+        number += 1
 
 
 def test_a_backfill_that_is_killed_four_times_ends_as_one_that_is_not(
@@ -148,8 +153,7 @@ def test_a_backfill_that_is_killed_four_times_ends_as_one_that_is_not(
 ) -> None:
     days = ("--start", "2024-01-01", "--end", "2024-01-30")
     command = ("--assets", "BTCUSD,EURUSD", *days)
-    hit = check(tmp_path, command, 3, homes=1, kills=4, monkeypatch=monkeypatch)
-    assert hit >= 3
+    check(tmp_path, command, 3, kills=4, wanted=4, monkeypatch=monkeypatch)
 
 
 @pytest.mark.slow
@@ -158,6 +162,5 @@ def test_a_backfill_that_is_killed_at_twenty_moments_ends_as_one_that_is_not(
 ) -> None:
     days = ("--start", "2024-01-01", "--end", "2024-03-30")
     command = ("--assets", "BTCUSD,ETHUSD,EURUSD", *days)
-    hit = check(tmp_path, command, 30, homes=2, kills=5, monkeypatch=monkeypatch)
-    hit += check(tmp_path / "small", command, 7, homes=2, kills=5, monkeypatch=monkeypatch)
-    assert hit >= 18
+    check(tmp_path, command, 30, kills=5, wanted=10, monkeypatch=monkeypatch)
+    check(tmp_path / "small", command, 7, kills=5, wanted=10, monkeypatch=monkeypatch)

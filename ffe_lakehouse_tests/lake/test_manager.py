@@ -147,7 +147,7 @@ def test_an_append_only_table_refuses_merge_and_overwrite_at_once(lake: DeltaLak
     ):
         with pytest.raises(InputError, match=r"append-only.*use append"):
             write()
-    assert time.monotonic() - begun < 1, "a refusal is no lost race, to be tried again"
+    assert time.monotonic() - begun < 5, "a refusal is no lost race, to be tried again"
     assert read(lake) == facts(bars("BTCUSD", START, 1))
 
 

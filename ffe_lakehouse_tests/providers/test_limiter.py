@@ -112,7 +112,7 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     holder.join(10)
     (first,) = array("d", file.read_bytes())
     RateLimiter("acme", [rate], tmp_path).acquire()
-    assert rate.seconds <= time.time() - first < rate.seconds + 1.5
+    assert rate.seconds <= time.time() - first < rate.seconds + 10
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -243,14 +242,6 @@ def test_four_years_of_days_are_made_in_bounded_memory() -> None:
     tracemalloc.stop()
     assert days.num_rows == 1461
     assert peak < 64e6  # all minutes at once: 8 columns of 2.1 million rows are 135 MB
-
-
-def test_minutes_are_made_by_the_million() -> None:
-    start = datetime(2022, 1, 1, tzinfo=UTC)
-    started = time.perf_counter()
-    made = fetch("BTCUSD", "1m", start, start + timedelta(days=720))
-    rate = made.num_rows / (time.perf_counter() - started)
-    assert rate > 2e6  # measured: 8 to 19 million a second; the margin is for a busy machine
 
 
 # --- faults
