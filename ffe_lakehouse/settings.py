@@ -55,6 +55,13 @@ def _default_chain() -> dict[AssetClass, tuple[str, ...]]:
     }
 
 
+class OpenLetters(BaseModel):
+    """Share of a day's records that are open dead letters, above which the check says so."""
+
+    warn: float = Field(0.01, ge=0, le=1)
+    error: float = Field(0.05, ge=0, le=1)
+
+
 class SimulatedFaults(BaseModel):
     """Faults that the simulated provider plays, each as a share of the bars (0 to 1)."""
 
@@ -88,6 +95,38 @@ class Settings(BaseSettings):
     )
     max_reject_ratio: float = Field(
         0.05, ge=0, le=1, description="A day with a larger share of rejected bars fails."
+    )
+    clock_file: Path | None = Field(
+        None, description="Holds the present moment, for rehearsals and tests."
+    )
+    look_back_days: int = Field(
+        7, ge=0, description="So many days before the running one are kept whole by themselves."
+    )
+    sensor_seconds: int = Field(60, ge=1, description="Between two looks of a sensor.")
+    max_runs_per_tick: int = Field(
+        20, ge=1, description="Runs that one look of the incremental load requests at most."
+    )
+    max_attempts: int = Field(
+        10, ge=1, description="Tries of a failing day by the incremental load; then it is left."
+    )
+    retry_first_minutes: float = Field(
+        5.0, gt=0, description="Pause before the second try of a failing day; it doubles each time."
+    )
+    landing_dir: Path | None = Field(
+        None, description="Folder whose new files are loaded once each; default HOME/landing."
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="Slack-compatible; without it, alerts go to the log alone."
+    )
+    daily_sla_minutes: float = Field(
+        120.0, gt=0, description="After 01:00 UTC, by when the daily pipeline has to be done."
+    )
+    freshness_minutes: float = Field(
+        5.0, gt=0, description="A live pair may be so far behind while its market is open."
+    )
+    open_letters: OpenLetters = OpenLetters()
+    min_quality_score: float = Field(
+        0.8, ge=0, le=1, description="A day whose score is lower raises a warning."
     )
     default_provider: str = Field("simulated", description="Asked when a command names none.")
     files_dir: Path | None = Field(None, description="Folder that the files provider reads.")
@@ -167,7 +206,14 @@ class Settings(BaseSettings):
     def _every_class(cls, given: dict[AssetClass, PriceRange]) -> dict[AssetClass, PriceRange]:
         return _default_price_range() | given
 
-    @field_validator("files_dir", "storage_path", mode="before")
+    @field_validator(
+        "files_dir",
+        "storage_path",
+        "clock_file",
+        "landing_dir",
+        "alert_webhook_url",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, given: object) -> object:
         return given or None
@@ -181,6 +227,11 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """Dagster's home: the event log in it is the watermark, so it must last."""
         return self.home.resolve() / "dagster"
+
+    @property
+    def landing_folder(self) -> Path:
+        """Where new files are looked for."""
+        return (self.landing_dir or self.home / "landing").resolve()
 
     @property
     def settlement_delay(self) -> timedelta:

@@ -191,6 +191,7 @@ def test_what_was_reported_by_hand_may_reach_to_anywhere(instance: dg.DagsterIns
     [
         (State.COMPLETE, True, True),
         (State.NO_DATA, True, True),
+        (State.HOLES, True, True),
         (State.UNFINISHED, False, True),
         (State.LATE, False, True),
         (State.MISSING, False, False),

@@ -1,8 +1,8 @@
 """Bronze candles and their dead letters: one multi-asset a timeframe, all from one factory."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +10,7 @@ from deltalake.exceptions import DeltaError
 
 from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
 from ffe_lakehouse.assets.metadata import day_metadata, letter_metadata, table_metadata
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.in_flight import interleave
 from ffe_lakehouse.ingestion import DayReport, Ingestion
@@ -27,7 +28,7 @@ from ffe_lakehouse.providers.registry import get_provider
 from ffe_lakehouse.schemas import TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.settings import Settings, get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
-from ffe_lakehouse.watermarks import data_version
+from ffe_lakehouse.watermarks import Known, data_version, survey
 
 OWNERS = ["team:data-engineering"]
 INGEST_PREFIX = "raw_market_data_"
@@ -47,7 +48,7 @@ class IngestConfig(dg.Config):
 
 
 def bronze_assets(
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[], datetime] = utc_now,
 ) -> list[dg.AssetsDefinition]:
     """The Bronze and dead-letter assets of all six timeframes.
 
@@ -88,8 +89,9 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
         failed: defaultdict[str, list[str]] = defaultdict(list)
         refused: defaultdict[str, list[str]] = defaultdict(list)
         in_flight = settings.max_in_flight if provider.waits else 1
-        loading = windows(run_partitions(context))
-        asked_at = clock()
+        keys, asked_at = run_partitions(context), clock()
+        loading = windows(keys)
+        known = survey(context.instance, table_key(bronze), keys, asked_at)
         for window, found in interleave(loading, ingestion.days, in_flight, _ALONE):
             if isinstance(found, Exception):
                 failed[window.pair].append(_reason(found, window))
@@ -97,7 +99,7 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
             events = [
                 event
                 for report in found
-                for event in _events(report, window.pair, timeframe, asked_at)
+                for event in _events(report, window.pair, timeframe, asked_at, known)
             ]
             yield from materialized(context, events)
             for report in filter(lambda report: report.refused, found):
@@ -131,7 +133,11 @@ def _provider(config: IngestConfig, settings: Settings) -> Provider:
 
 
 def _events(
-    report: DayReport, pair: str, timeframe: Timeframe, asked_at: datetime
+    report: DayReport,
+    pair: str,
+    timeframe: Timeframe,
+    asked_at: datetime,
+    known: Mapping[str, Known],
 ) -> Iterator[dg.AssetMaterialization]:
     """What a day's report says to Dagster: first of its dead letters, then of its bars."""
     key = partition_key(pair, report.day)
@@ -145,9 +151,15 @@ def _events(
         yield dg.AssetMaterialization(
             table_key(raw_candles(timeframe)),
             partition=key,
-            metadata=day_metadata(report),
+            metadata=day_metadata(report, asked_at),
             tags=data_version_tags(
-                data_version(report.day, asked_at, report.versions, report.vendors)
+                data_version(
+                    report.day,
+                    asked_at,
+                    report.versions,
+                    report.vendors,
+                    look_again=report.missing > 0 and not known[key].has_closed,
+                )
             ),
         )
 

@@ -1,5 +1,6 @@
 """What the Dagster UI shows of a table and of each of its partitions."""
 
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -43,8 +44,8 @@ def table_metadata(schema: TableSchema, lake_uri: str) -> dict[str, Any]:
     }
 
 
-def day_metadata(report: DayReport) -> dict[str, Any]:
-    """Metadata of one day of Bronze bars."""
+def day_metadata(report: DayReport, asked_at: datetime) -> dict[str, Any]:
+    """Metadata of one day of Bronze bars, which the vendor was asked for at ``asked_at`` (UTC)."""
     metadata: dict[str, Any] = {
         **dict(
             zip(
@@ -64,6 +65,7 @@ def day_metadata(report: DayReport) -> dict[str, Any]:
         "bars_missing": report.missing,
         "dagster/partition_row_count": report.versions,
         "source_provider": ", ".join(report.vendors),
+        "asked_at": dg.MetadataValue.timestamp(asked_at),
         "asked_until": dg.MetadataValue.timestamp(report.until),
     }
     if report.times.size:

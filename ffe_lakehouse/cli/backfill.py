@@ -19,6 +19,7 @@ from ffe_lakehouse.automation.jobs import INGESTION
 from ffe_lakehouse.backfill import Failed, is_due, plan, register_pairs, run_box, select_days
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.progress import Progress, duration
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, days_between, split_key, table_key
@@ -175,7 +176,7 @@ def _run(
         pairs,
         timeframes,
         days,
-        options.utc_now(),
+        utc_now(),
         partial(is_due, force=force),
         vendors,
     )

@@ -14,6 +14,7 @@ from ffe_lakehouse.backfill import Box, execute, plan, select_days
 from ffe_lakehouse.checks import CHECKS, ERROR
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.progress import Progress
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, table_key
 from ffe_lakehouse.schemas import raw_candles
@@ -43,7 +44,7 @@ def check(
     with open_instance(get_settings()) as instance:
         pairs = options.known_pairs(instance, assets)
         loaded = select_days(
-            instance, pairs, wanted, chosen, options.utc_now(), lambda state: state.is_loaded
+            instance, pairs, wanted, chosen, utc_now(), lambda state: state.is_loaded
         )
         boxes = plan(loaded, instance.get_dynamic_partitions(ASSET_PAIR))
         evaluations: list[dg.AssetCheckEvaluation] = []

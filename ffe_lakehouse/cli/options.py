@@ -7,6 +7,7 @@ import dagster as dg
 import typer
 from rich.console import Console
 
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.partitions import ASSET_PAIR, check_range
 from ffe_lakehouse.symbols import Symbol, parse_symbol
@@ -22,11 +23,6 @@ Start = Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD (UTC).")]
 End = Annotated[str | None, typer.Option(help="Last day, included, YYYY-MM-DD (UTC).")]
 Days = Annotated[int | None, typer.Option(help="The last so many days, today included.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
-
-
-def utc_now() -> datetime:
-    """The present moment (UTC)."""
-    return datetime.now(UTC)
 
 
 def console(*, stderr: bool = False) -> Console:

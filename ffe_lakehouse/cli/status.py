@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from ffe_lakehouse.cli import options
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.gaps import find_gaps
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.lake import DeltaLakeManager
@@ -32,7 +33,7 @@ def show_watermarks(
         pairs = options.known_pairs(instance, assets)
         for timeframe in wanted:
             key = table_key(raw_candles(timeframe))
-            marks = watermarks(instance, key, pairs, options.utc_now())
+            marks = watermarks(instance, key, pairs, utc_now())
             found.extend((timeframe.code, mark) for mark in marks)
     found.sort(key=lambda item: item[1].pair)
     if as_json:
@@ -74,7 +75,7 @@ def gaps(
     """
     wanted = options.timeframes(timeframes)
     settings = get_settings()
-    now = options.utc_now()
+    now = utc_now()
     if days is None and start is None:
         first, last = settings.start_date, now.date()
     else:

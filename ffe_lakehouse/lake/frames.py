@@ -36,7 +36,9 @@ def in_order(schema: TableSchema, rows: pa.Table) -> pa.Table:
     """``rows`` by ``schema``, sorted as its files are."""
     rows = as_arrow(schema, rows)
     *outer, inner = schema.sort_by
-    if all(len(rows[name].unique()) <= 1 for name in outer):
+    if pa.types.is_timestamp(schema.arrow.field(inner).type) and all(
+        len(rows[name].unique()) <= 1 for name in outer
+    ):
         values = rows[inner].cast(pa.int64()).to_numpy() if not rows[inner].null_count else None
         if values is not None and (values[1:] >= values[:-1]).all():
             return rows  # Sorting a million ordered rows costs as much as writing them.

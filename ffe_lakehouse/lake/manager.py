@@ -4,18 +4,15 @@ Every write names its table and says what it replaces: rows are appended, append
 something, merged by key, or put in the place of exactly the rows that a ``Where`` selects.
 """
 
-import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 from deltalake import (
-    CommitProperties,
     DeltaTable,
     Field,
     Transaction,
@@ -23,19 +20,14 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
 from ffe_lakehouse.errors import InputError
+from ffe_lakehouse.lake.commits import commit_properties, retried
 from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only
 from ffe_lakehouse.lake.versions import Changes, compare, newest_versions, refuse_repeats
 from ffe_lakehouse.lake.where import Where, around, in_utc
 from ffe_lakehouse.schemas import TableSchema, all_tables
-
-# 64 parallel rewrites of disjoint partitions: one failed with the default 15, none with 50.
-_COMMIT_RETRIES = 50
-_ATTEMPTS = 20
-
-T = TypeVar("T")
 
 
 class DeltaLakeManager:
@@ -112,7 +104,7 @@ class DeltaLakeManager:
             self._append(table, schema, rows, commit, [once] if once else [])
             return table.version()
 
-        return _retried(attempt)
+        return retried(attempt)
 
     def append_if_changed(
         self,
@@ -152,7 +144,7 @@ class DeltaLakeManager:
             self._append(table, schema, fresh, commit, [f"append:{pair}" for pair in pairs])
             return replace(changes, version=table.version())
 
-        return _retried(attempt)
+        return retried(attempt)
 
     def merge(
         self, schema: TableSchema, rows: pa.Table, commit: Mapping[str, str] | None = None
@@ -184,7 +176,7 @@ class DeltaLakeManager:
                     source_alias="source",
                     target_alias="target",
                     writer_properties=self._writer,
-                    commit_properties=_commit(commit, []),
+                    commit_properties=commit_properties(commit, []),
                 )
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
@@ -192,7 +184,7 @@ class DeltaLakeManager:
             )
             return table.version()
 
-        return _retried(attempt)
+        return retried(attempt)
 
     def overwrite(
         self,
@@ -200,8 +192,17 @@ class DeltaLakeManager:
         rows: pa.Table,
         where: Where,
         commit: Mapping[str, str] | None = None,
+        *,
+        whole_table: bool = False,
     ) -> int:
         """Put ``rows`` in the place of exactly the rows that ``where`` selects.
+
+        Args:
+            schema: The table.
+            rows: Rows by ``schema``, all of them inside ``where``.
+            where: Which pairs or days are replaced.
+            commit: Written into the Delta log beside the commit.
+            whole_table: Replace every row of the table; ``where`` must then be empty.
 
         Raises:
             InputError: The table is append-only, or ``where`` names no pairs and no days, or
@@ -210,9 +211,10 @@ class DeltaLakeManager:
         """
         refuse_append_only(schema, "overwrite")
         predicate = replace(where, known_on=None).sql(schema)
-        if predicate is None or where.known_on is not None:
+        if (predicate is None) is not whole_table or where.known_on is not None:
             raise InputError(
-                f"{schema.name}: an overwrite must say which pairs or days it replaces"
+                f"{schema.name}: an overwrite must say which pairs or days it replaces,"
+                " or that it replaces the whole table"
             )
 
         def attempt() -> int:
@@ -223,11 +225,11 @@ class DeltaLakeManager:
                 mode="overwrite",
                 predicate=predicate,
                 writer_properties=self._writer,
-                commit_properties=_commit(commit, []),
+                commit_properties=commit_properties(commit, []),
             )
             return table.version()
 
-        return _retried(attempt)
+        return retried(attempt)
 
     def read_table(
         self,
@@ -264,13 +266,13 @@ class DeltaLakeManager:
         if version is not None or as_of is not None:
             table = self._travel(name, version, as_of)
         wanted = list(columns or schema.arrow.names)
-        helpers = [*schema.sort_by, *schema.key, "_extracted_at"]
+        # Tables without versions have no such column.
+        stamp = [name for name in ("_extracted_at",) if name in schema.arrow.names]
+        helpers = [*schema.sort_by, *schema.key, *stamp]
         rows = self._scan(table, schema, where, list(dict.fromkeys([*wanted, *helpers])))
         if newest or where.known_on is not None:
             rows = newest_versions(rows, schema.key)
-        order = [
-            (column, "ascending") for column in dict.fromkeys((*schema.sort_by, "_extracted_at"))
-        ]
+        order = [(column, "ascending") for column in dict.fromkeys((*schema.sort_by, *stamp))]
         return rows.sort_by(order).select(wanted)
 
     def get_table_history(self, name: str, limit: int | None = None) -> list[dict[str, object]]:
@@ -336,7 +338,7 @@ class DeltaLakeManager:
             in_order(schema, rows),
             mode="append",
             writer_properties=self._writer,
-            commit_properties=_commit(commit, turns),
+            commit_properties=commit_properties(commit, turns),
         )
 
 
@@ -365,14 +367,6 @@ def table_schema(name: str) -> TableSchema:
     return tables[name]
 
 
-def _commit(metadata: Mapping[str, str] | None, turns: list[Transaction]) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata=dict(metadata or {}),
-        max_commit_retries=_COMMIT_RETRIES,
-        app_transactions=turns,
-    )
-
-
 def _delta_schema(schema: TableSchema) -> DeltaSchema:
     fields = DeltaSchema.from_arrow(schema.arrow).fields
     return DeltaSchema(
@@ -381,15 +375,3 @@ def _delta_schema(schema: TableSchema) -> DeltaSchema:
             for f, column in zip(fields, schema.columns, strict=True)
         ]
     )
-
-
-def _retried(attempt: Callable[[], T]) -> T:
-    """Run ``attempt``, which starts from a fresh snapshot, until nobody was faster."""
-    for remaining in reversed(range(_ATTEMPTS)):
-        try:
-            return attempt()
-        except CommitFailedError:
-            if not remaining:
-                raise
-            time.sleep(random.uniform(0, 0.05 * (_ATTEMPTS - remaining)))  # noqa: S311 - jitter
-    raise AssertionError("unreachable")
