@@ -1,46 +1,22 @@
-"""Backfills without the daemon: which partitions are due, as as few runs as can be, run right here.
+"""Runs without the daemon: what was planned is executed right here, and says what failed.
 
-What is due is asked of ``watermarks``; each run is a Dagster run like any other, seen in the UI.
+Each is a Dagster run like any other, seen in the UI.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from itertools import groupby
 from typing import Any, TypeAlias, cast
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_run_iterator
 from dagster._core.snap import snapshot_from_execution_plan
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from ffe_lakehouse.assets.bronze import FAILED, INGEST_PREFIX, REFUSED
 from ffe_lakehouse.instance import PROCESS_TAG, this_process
-from ffe_lakehouse.partitions import ASSET_PAIR, PairDays, contiguous, partition_key, table_key
+from ffe_lakehouse.partitions import ASSET_PAIR, table_key
+from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import dead_letters, raw_candles
-from ffe_lakehouse.timeframes import Timeframe
-from ffe_lakehouse.watermarks import State, partition_states
-
-
-@dataclass(frozen=True)
-class Box:
-    """One run: some timeframes of some neighbouring pairs over contiguous days."""
-
-    pairs: tuple[str, ...]
-    first: date
-    last: date
-    timeframes: tuple[Timeframe, ...]
-
-    @property
-    def partitions(self) -> int:
-        """Bronze partitions of the run."""
-        days = (self.last - self.first).days + 1
-        return days * len(self.pairs) * len(self.timeframes)
-
 
 _Reasons: TypeAlias = Mapping[str, list[str]]
 
@@ -64,63 +40,6 @@ class Failed:
     def concerns(self, pair: str, timeframe: str) -> bool:
         """Whether this is why ``pair`` was not loaded in ``timeframe``."""
         return self.pair in (None, pair) and self.timeframe in (None, timeframe)
-
-
-def select_days(
-    instance: dg.DagsterInstance,
-    pairs: Sequence[str],
-    timeframes: Sequence[Timeframe],
-    days: tuple[date, date],
-    now: datetime,
-    wanted: Callable[[State], bool],
-    vendors: Collection[str] = (),
-) -> dict[tuple[str, Timeframe], list[date]]:
-    """Days in a wanted state, by pair and timeframe, from the first to the last of ``days``.
-
-    With ``vendors``, a day that others loaded counts as missing.
-    """
-    selected: dict[tuple[str, Timeframe], list[date]] = {}
-    for timeframe in timeframes:
-        key = table_key(raw_candles(timeframe))
-        states = partition_states(instance, key, pairs, *days, now, vendors)
-        for (pair, day), state in states.items():
-            if wanted(state):
-                selected.setdefault((pair, timeframe), []).append(day)
-    return selected
-
-
-def is_due(state: State, *, force: bool = False) -> bool:
-    """Whether to load a day: it is not done, or ``force``. A living run is left alone."""
-    return state is not State.IN_PROGRESS and (force or not state.is_done)
-
-
-def plan(
-    selected: Mapping[tuple[str, Timeframe], Iterable[date]], pairs: Sequence[str]
-) -> list[Box]:
-    """Days as runs. Dagster's ranges are boxes over neighbours, so equal windows are joined.
-
-    Args:
-        selected: Days by pair and timeframe.
-        pairs: All pairs, in the order of their Dagster partitions.
-    """
-    timeframes_of: dict[PairDays, list[Timeframe]] = {}
-    for (pair, timeframe), days in selected.items():
-        for window in contiguous(pair, days):
-            timeframes_of.setdefault(window, []).append(timeframe)
-    alike: dict[tuple[date, date, tuple[Timeframe, ...]], list[int]] = {}
-    for window, timeframes in timeframes_of.items():
-        shape = (window.first, window.last, tuple(sorted(timeframes)))
-        alike.setdefault(shape, []).append(pairs.index(window.pair))
-    return [
-        Box(tuple(pairs[place] for place in places), first, last, timeframes)
-        for (first, last, timeframes), all_places in sorted(alike.items())
-        for places in _neighbours(all_places)
-    ]
-
-
-def _neighbours(places: Iterable[int]) -> Iterator[list[int]]:
-    for _, run in groupby(enumerate(sorted(places)), lambda item: item[1] - item[0]):
-        yield [place for _, place in run]
 
 
 def register_pairs(instance: dg.DagsterInstance, pairs: Iterable[str]) -> list[str]:
@@ -195,11 +114,7 @@ def execute(
         run_id=None,
         run_config=run_config,
         status=None,
-        tags={
-            ASSET_PARTITION_RANGE_START_TAG: partition_key(box.pairs[0], box.first),
-            ASSET_PARTITION_RANGE_END_TAG: partition_key(box.pairs[-1], box.last),
-            PROCESS_TAG: this_process(),
-        },
+        tags={**box.tags, PROCESS_TAG: this_process()},
         root_run_id=None,
         parent_run_id=None,
         step_keys_to_execute=None,

@@ -16,19 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.backfill import (
-    Box,
-    Failed,
-    execute,
-    is_due,
-    plan,
-    register_pairs,
-    run_box,
-    select_days,
-)
+from ffe_lakehouse.backfill import Failed, execute, register_pairs, run_box
 from ffe_lakehouse.definitions import defs
 from ffe_lakehouse.instance import PROCESS_TAG, fail_dead_runs, this_process
 from ffe_lakehouse.partitions import contiguous, partition_key, table_key
+from ffe_lakehouse.planning import Box, is_due, plan, select_days
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe

@@ -13,11 +13,12 @@ import pytest
 from deltalake import write_deltalake
 
 from ffe_lakehouse.automation.jobs import CHECKING
-from ffe_lakehouse.backfill import Box, execute
+from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS, _Bars
 from ffe_lakehouse.definitions import defs
 from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import PairDays, partition_key, table_key
+from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.symbols import parse_symbol

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.backfill import Failed, is_due, plan, register_pairs, run_box, select_days
+from ffe_lakehouse.backfill import Failed, register_pairs, run_box
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.progress import Progress, duration
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, days_between, split_key, table_key
+from ffe_lakehouse.planning import is_due, plan, select_days
 from ffe_lakehouse.providers.base import ProviderError
 from ffe_lakehouse.providers.registry import get_provider
 from ffe_lakehouse.schemas import raw_candles

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ffe_lakehouse.automation.jobs import CHECKING
-from ffe_lakehouse.backfill import Box, execute, plan, select_days
+from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS, ERROR
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.progress import Progress
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, table_key
+from ffe_lakehouse.planning import Box, plan, select_days
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.settings import get_settings
 
