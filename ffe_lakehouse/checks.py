@@ -66,6 +66,7 @@ CHECKS: dict[str, tuple[dg.AssetCheckSeverity, str]] = {
     "plausible_moves": (WARN, "No bar spans, or jumps, more than FFE_MAX_LOG_MOVE."),
     "completeness": (WARN, "Every bar that the trading calendar expects is there."),
     "market_hours": (WARN, "No bar while the market was closed."),
+    "quality_score": (WARN, "The quality score is not below FFE_MIN_QUALITY_SCORE."),
 }
 
 
@@ -189,11 +190,9 @@ def _findings(
             yield name, record, Finding.of(found)
     stored = bars.rows["partition_date"].value_counts()
     for partition, record in records.items():
-        yield (
-            "conservation",
-            record,
-            _conservation(record, int(stored.get(split_key(partition)[1], 0))),
-        )
+        rows_stored = int(stored.get(split_key(partition)[1], 0))
+        yield "conservation", record, _conservation(record, rows_stored)
+        yield "quality_score", record, _quality(record, settings.min_quality_score)
 
 
 def _conservation(record: dg.EventLogRecord, stored: int) -> Finding:
@@ -208,6 +207,17 @@ def _conservation(record: dg.EventLogRecord, stored: int) -> Finding:
     if stored != said:
         sample.append(f"{said} rows when it was materialized, {stored} in the table")
     return Finding(len(sample), sample)
+
+
+def _quality(record: dg.EventLogRecord, least: float) -> Finding:
+    told = metadata_of(record).get("quality_score")
+    if told is None:
+        return Finding(note="reported by hand, without a score: nothing to compare")
+    score = float(str(told.value))
+    if score >= least:
+        return Finding(note=f"{score:.2%}")
+    below = f"Data quality below threshold: {score:.2%} is less than {least:.2%}"
+    return Finding(1, [below], below)
 
 
 def _evaluation(

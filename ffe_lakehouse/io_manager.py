@@ -60,7 +60,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         where: Where,
     ) -> Changes:
         """Append what is new of ``rows`` from within an asset that commits batch by batch."""
-        commit = _commit_info(context.run.run_id, schema.name, where)
+        commit = commit_info(context.run.run_id, schema.name, where)
         return self.lake.append_if_changed(schema, rows, where, commit)
 
     def handle_output(self, context: dg.OutputContext, obj: Rows | None) -> None:
@@ -100,7 +100,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _writer(self, mode: str, where: Where, context: dg.OutputContext) -> Any:
-        commit = _commit_info(context.run_id, "/".join(context.asset_key.path), where)
+        commit = commit_info(context.run_id, "/".join(context.asset_key.path), where)
         if mode == "append":
             once = f"{context.run_id}/{context.step_key}"
             return partial(self.lake.append, commit=commit, once=once)
@@ -151,7 +151,8 @@ def _refuse_strays(schema: TableSchema, rows: pa.Table, box: list[PairDays]) -> 
         )
 
 
-def _commit_info(run_id: str, asset: str, where: Where) -> Mapping[str, str]:
+def commit_info(run_id: str, asset: str, where: Where) -> Mapping[str, str]:
+    """What a commit says of the run that made it: its id, its asset, its pairs and days."""
     days = ""
     if where.start is not None and where.end is not None:
         days = f"{where.start:%Y-%m-%d}...{where.end - timedelta(days=1):%Y-%m-%d}"

@@ -185,6 +185,7 @@ SEVERITIES = {
     "plausible_moves": "WARN",
     "completeness": "WARN",
     "market_hours": "WARN",
+    "quality_score": "WARN",
 }
 
 
@@ -248,6 +249,33 @@ def test_a_partition_without_counts_has_nothing_to_conserve(desk: Desk) -> None:
     (found,) = desk.check(names=["conservation"])
     assert found.passed
     assert "without counts" in str(found.description)
+
+
+@pytest.mark.parametrize(("score", "passes"), [(1.0, True), (0.8, True), (0.7999, False)])
+def test_a_day_below_the_threshold_is_a_warning(desk: Desk, score: float, passes: bool) -> None:
+    desk.load(a_day())
+    desk.tell("BTCUSD", FRIDAY, quality_score=score)
+    (found,) = desk.check(names=["quality_score"])
+    assert (found.passed, found.severity.value) == (passes, "WARN")
+    below = "Data quality below threshold: 79.99% is less than 80.00%"
+    assert found.description == (f"{score:.2%}" if passes else below)
+    assert ("sample" in found.metadata) is not passes
+
+
+def test_the_threshold_is_a_setting(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.load(a_day())
+    desk.tell("BTCUSD", FRIDAY, quality_score=0.6)
+    assert desk.broken(names=["quality_score"]) == {"quality_score": 1}
+    monkeypatch.setenv("FFE_MIN_QUALITY_SCORE", "0.6")
+    get_settings.cache_clear()
+    assert desk.broken(names=["quality_score"]) == {}
+
+
+def test_a_partition_without_a_score_is_not_compared(desk: Desk) -> None:
+    desk.load(a_day())
+    (found,) = desk.check(names=["quality_score"])
+    assert found.passed
+    assert "without a score" in str(found.description)
 
 
 def test_bars_that_had_not_closed_when_they_were_asked_for_are_not_missing(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ffe_lakehouse.ingestion import DayReport
 from ffe_lakehouse.schemas import TableSchema
 from ffe_lakehouse.transforms.candlestick import candlesticks
+from ffe_lakehouse.transforms.quality import quality_score
 
 _SAMPLE_ROWS = 5
 
@@ -63,6 +64,7 @@ def day_metadata(report: DayReport, asked_at: datetime) -> dict[str, Any]:
         "rows_revised": report.revised,
         "bars_expected": report.expected,
         "bars_missing": report.missing,
+        "quality_score": _score(report),
         "dagster/partition_row_count": report.versions,
         "source_provider": ", ".join(report.vendors),
         "asked_at": dg.MetadataValue.timestamp(asked_at),
@@ -87,6 +89,17 @@ def letter_metadata(report: DayReport) -> dict[str, Any]:
         metadata["reject_ratio"] = report.rejected / report.fetched
         metadata["reasons"] = dict(report.reasons.most_common())
     return metadata
+
+
+def _score(report: DayReport) -> float:
+    # No bars of the day that have closed: they do not speak against it here either.
+    beside = report.reasons["unclosed_bar"] + report.reasons["outside_window"]
+    return quality_score(
+        expected=report.expected,
+        missing=report.missing,
+        judged=report.fetched - beside,
+        rejected=report.rejected - beside,
+    )
 
 
 def _seconds(moment: np.datetime64) -> float:

@@ -1,7 +1,7 @@
-"""What is wrong with stored bars: one function a property, each telling which rows break it.
+"""What is wrong with stored bars, one function a property; and what a day of them is worth.
 
-Pure functions over a pandas frame of a Bronze table. Whether a finding is an error or a warning,
-and to which partition it belongs, is decided in ``checks``.
+Pure functions over a pandas frame of a Bronze table, or over its counts. Whether a finding is an
+error or a warning, and to which partition it belongs, is decided in ``checks``.
 """
 
 import numpy as np
@@ -58,3 +58,20 @@ def implausible_moves(bars: pd.DataFrame, most: float) -> np.ndarray:
     jump[1:][vendor[1:] != vendor[:-1]] = 0.0
     broken: np.ndarray = (span > most) | (jump > most)
     return broken
+
+
+def quality_score(*, expected: int, missing: int, judged: int, rejected: int) -> float:
+    """What a day of bars is worth, from 0 to 1.
+
+    The share of the expected bars that are there, times the share of the judged records that were
+    not rejected. A share of nothing is 1: of a day on which the market is closed, all is there.
+
+    Args:
+        expected: Bars that the trading calendar expects.
+        missing: Of these, how many are not there.
+        judged: Records that the vendor delivered for the day.
+        rejected: Of these, how many broke a rule.
+    """
+    there = 1 - missing / expected if expected else 1.0
+    sound = 1 - rejected / judged if judged else 1.0
+    return there * sound
