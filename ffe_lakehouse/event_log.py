@@ -26,7 +26,11 @@ from dagster._core.events import (
     DagsterEventType,
 )
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import (
+    AssetEventTagsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sqlite import sqlite_event_log as stock
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
@@ -39,6 +43,7 @@ from watchdog.observers import Observer
 MAX_IDLE_RUN_SHARDS = 32
 
 _MIRRORED_EVENTS = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
+_WIPED_EVENTS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION)
 _INSERT_EVENTS = SqlEventLogStorageTable.insert()
 _INSERT_EVENTS_FOR_IDS = _INSERT_EVENTS.returning(
     SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
@@ -229,6 +234,25 @@ class PooledSqliteEventLogStorage(stock.SqliteEventLogStorage):
         with connections.lock:
             while connections.shards:
                 connections.shards.popitem()[1].engine.dispose()
+
+    def wipe_asset_partitions(self, asset_key: AssetKey, partition_keys: Sequence[str]) -> None:
+        """Forget that partitions were materialized or observed; the stock class cannot.
+
+        The events that planned them stay, and so does all that the runs themselves logged.
+        """
+        events, tags = SqlEventLogStorageTable, AssetEventTagsTable
+        kinds = [kind.value for kind in _WIPED_EVENTS]
+        with self.index_connection() as index:
+            for begin in range(0, len(partition_keys), 500):
+                doomed = db.and_(
+                    events.c.asset_key == asset_key.to_string(),
+                    events.c.partition.in_(partition_keys[begin : begin + 500]),
+                    events.c.dagster_event_type.in_(kinds),
+                )
+                ids = db.select(events.c.id).where(doomed)
+                index.execute(tags.delete().where(tags.c.event_id.in_(ids)))
+                index.execute(events.delete().where(doomed))
+        self.wipe_asset_cached_status(asset_key)
 
     def wipe(self) -> None:
         """Delete all events, closing the files that the stock method unlinks."""

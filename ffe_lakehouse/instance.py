@@ -4,14 +4,18 @@ With no ``DAGSTER_HOME``, Dagster takes a temporary one and forgets every partit
 watermark would be gone. So every command goes through ``open_instance``.
 """
 
+import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from ffe_lakehouse.settings import Settings
 
@@ -55,13 +59,16 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark the runs as failed whose process on this machine is gone; returns their ids.
 
     A killed process cannot say that its run failed: the partitions would count as in progress
-    for ever.
+    for ever. A run of the daemon belongs to a code server, which reports it while it lives itself.
     """
     dead = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
-        process = run.tags.get(PROCESS_TAG)
+        process, server = run.tags.get(PROCESS_TAG), run.tags.get(GRPC_INFO_TAG)
         if process is not None and _is_dead(process):
             instance.report_run_failed(run, f"the process of this run ({process}) is gone")
+            dead.append(run.run_id)
+        elif server is not None and _is_deaf(json.loads(server)):
+            instance.report_run_failed(run, f"the code server of this run ({server}) is gone")
             dead.append(run.run_id)
     return dead
 
@@ -75,3 +82,16 @@ def _is_dead(process: str) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.0f}" != start
     except psutil.NoSuchProcess:
         return True
+
+
+def _is_deaf(server: Mapping[str, Any]) -> bool:
+    """Whether nobody listens at the socket of a code server of this machine."""
+    path = server.get("socket")
+    if path is None:
+        return False  # A port may be another machine's, or another program's by now.
+    with socket.socket(socket.AF_UNIX) as attempt:
+        try:
+            attempt.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+    return False

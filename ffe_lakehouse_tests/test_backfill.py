@@ -1,5 +1,6 @@
 """Backfills: which days are due, as which runs, and what becomes of runs whose process is gone."""
 
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -274,3 +276,28 @@ def test_runs_that_others_launched_or_that_are_over_are_left_alone(
     left = instance.get_run_by_id(by_the_daemon.run_id)
     assert left is not None
     assert left.status is dg.DagsterRunStatus.STARTED
+
+
+def run_of_a_code_server(instance: dg.DagsterInstance, path: Path) -> str:
+    """A run that the daemon has launched through the server at ``path``."""
+    run = instance.create_run_for_job(
+        defs().resolve_job_def(INGESTION), status=dg.DagsterRunStatus.STARTED
+    )
+    server = json.dumps({"host": "localhost", "socket": str(path)})
+    instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: server})
+    return run.run_id
+
+
+def test_a_run_whose_code_server_is_gone_is_marked_as_failed(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    path = tmp_path / "server"
+    run_id = run_of_a_code_server(instance, path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert fail_dead_runs(instance) == []
+    assert fail_dead_runs(instance) == [run_id], "the file is there, and nobody listens"
+    path.unlink()
+    other = run_of_a_code_server(instance, path)
+    assert fail_dead_runs(instance) == [other]

@@ -6,12 +6,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from ffe_lakehouse.event_log import PooledSqliteEventLogStorage
 from ffe_lakehouse_tests.event_logs import (
     BRONZE,
+    DLQ,
     KEYS,
     LATER,
+    PARTITIONS,
     RUNS,
     answers,
     entry,
@@ -99,3 +102,17 @@ def test_either_storage_reads_and_continues_what_the_other_wrote(
         assert answers(instance) == written
         run_trades(instance, LATER)
         assert len(instance.all_logs(LATER)) == len(instance.all_logs(RUNS[0]))
+
+
+def test_a_partition_that_was_wiped_is_missing_and_the_others_stay(tmp_path: Path) -> None:
+    with instance_in(tmp_path) as instance:
+        run_trades(instance, RUNS[0])
+        wiped, kept = KEYS[:2], KEYS[2:]
+        before = instance.get_status_by_partition(BRONZE, KEYS, PARTITIONS)
+        assert before is not None
+        assert set(before.values()) == {AssetPartitionStatus.MATERIALIZED}
+        instance.wipe_asset_partitions(BRONZE, wiped)
+        after = instance.get_status_by_partition(BRONZE, KEYS, PARTITIONS)
+        assert after == dict.fromkeys(wiped) | dict.fromkeys(kept, before[kept[0]])
+        assert instance.get_materialized_partitions(BRONZE) == set(kept)
+        assert instance.get_materialized_partitions(DLQ) == set(KEYS)
