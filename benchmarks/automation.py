@@ -20,12 +20,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from ffe_lakehouse.automation.due import due_loads
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, daily_by_pair, days_between, partition_key
 from ffe_lakehouse.partitions import table_key as key_of
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES
+from ffe_lakehouse.universe import enrol
 from ffe_lakehouse.watermarks import partition_states
 
 PAIRS = [f"{chr(65 + n // 26)}{chr(65 + n % 26)}AUSD" for n in range(50)]
@@ -55,6 +57,11 @@ def measure(years: int) -> None:
     write(f"50 pairs x 6 timeframes, {years} years loaded, a look-back of 7 days\n\n")
     write("| what | measured | reach |\n|---|--:|--:|\n")
     with open_instance(get_settings()) as instance:
+        tick = timed(lambda: due_loads(instance, NOW))
+        write(f"| a tick of the incremental sensor: what is due, as runs | {tick:.2f} s | 2 s |\n")
+        enrol(instance, PAIRS, start=LAST - timedelta(365 * years), provider=None)
+        tick = timed(lambda: due_loads(instance, NOW))
+        write(f"| the same, with histories to look after | {tick:.2f} s | 2 s |\n")
         states = timed(lambda: look(instance))
         write(f"| states by partition, all timeframes | {states:.2f} s | |\n")
         stock = timed(lambda: look_as_dagster_does(instance))

@@ -107,10 +107,10 @@ class Settings(BaseSettings):
         20, ge=1, description="Runs that one look of the incremental load requests at most."
     )
     max_attempts: int = Field(
-        10, ge=1, description="Tries of a failing day by the incremental load; then it is left."
+        20, ge=1, description="Tries of a failing day by the incremental load; then it is left."
     )
     retry_first_minutes: float = Field(
-        5.0, gt=0, description="Pause before the second try of a failing day; it doubles each time."
+        5.0, gt=0, description="Pause before the second try of a failing day; doubled each time."
     )
     landing_dir: Path | None = Field(
         None, description="Folder whose new files are loaded once each; default HOME/landing."

@@ -1,27 +1,42 @@
-"""The universe of pairs: symbol lists from files and arguments, and the pairs that Dagster knows.
+"""The universe: the pairs that Dagster has partitions for, and how each is kept loaded.
 
-A list is taken as a whole or not at all: one symbol that cannot be understood refuses it, and the
-message says where it stands.
+Dagster remembers both: a pair is a key of the dynamic partitions ``asset_pair``, and its enrolment
+is the last materialization of that partition of ``reference/universe``. Which symbols an index has
+is another matter (``membership``).
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, date, datetime
 
 import dagster as dg
 import sqlalchemy as db
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
+from ffe_lakehouse.assets.events import data_version_tags
+from ffe_lakehouse.assets.reference import UNIVERSE
+from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.partitions import ASSET_PAIR
-from ffe_lakehouse.settings import AssetClass, Settings
-from ffe_lakehouse.symbols import Symbol, parse_symbol
+from ffe_lakehouse.partitions import ASSET_PAIR, check_range
+from ffe_lakehouse.settings import AssetClass, Settings, get_settings
+from ffe_lakehouse.symbols import parse_symbol
 
 _NAMED = 20
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """How a pair is kept loaded.
+
+    Attributes:
+        provider: Whose bars; ``None``: those of ``FFE_DEFAULT_PROVIDER``.
+        start: First day (UTC) that has to be loaded; ``None``: the look-back alone.
+    """
+
+    provider: str | None = None
+    start: date | None = None
 
 
 @dataclass(frozen=True)
@@ -33,105 +48,138 @@ class Member:
         asset_class: ``None`` if it is no pair: somebody added it by hand, in the UI.
         calendar: When its market is open: ``24/7``, ``24/5``, or the code of an exchange.
         since: When it became known (UTC); ``None`` if Dagster's storage cannot tell.
+        provider: Whose bars keep it loaded; ``None``: those of ``FFE_DEFAULT_PROVIDER``.
+        start: First day (UTC) that is kept loaded; ``None``: the look-back alone.
+        in_universe: False for a member of an index that nobody loads.
     """
 
     pair: str
     asset_class: AssetClass | None
     calendar: str | None
     since: datetime | None
+    provider: str | None
+    start: date | None
+    in_universe: bool = True
 
 
-def symbols_from_list(texts: Iterable[str]) -> list[Symbol]:
-    """Symbols from texts, each once, in order.
+def enrolments(instance: dg.DagsterInstance) -> dict[str, Enrolment]:
+    """How every pair of the universe is kept loaded; one that was added in the UI, by default."""
+    told = _versions(instance)
+    return {
+        pair: _enrolment(told.get(pair, ""))
+        for pair in sorted(instance.get_dynamic_partitions(ASSET_PAIR))
+    }
+
+
+def enrol(
+    instance: dg.DagsterInstance,
+    pairs: Iterable[str],
+    *,
+    start: date | None,
+    provider: str | None,
+    clock: Callable[[], datetime] = utc_now,
+) -> list[str]:
+    """Add pairs to the universe, or change how they are kept loaded.
+
+    Args:
+        instance: Dagster's memory.
+        pairs: Canonical pairs.
+        start: First day (UTC) that has to be loaded; a pair that is known keeps an earlier one.
+        provider: Whose bars; ``None`` leaves a pair that is known as it is.
+        clock: The present moment (UTC).
+
+    Returns:
+        The pairs that were not known before.
 
     Raises:
-        InputError: One of them is none.
+        InputError: ``start`` is in the future, or before the first day of the lake. Then nothing
+            is added.
     """
-    return _parse("the list", ((f"symbol {n}", text) for n, text in enumerate(texts, 1)))
+    if start is not None:
+        now = clock()
+        check_range(start, now.date(), now)
+    told, known = _versions(instance), set(instance.get_dynamic_partitions(ASSET_PAIR))
+    wanted = list(dict.fromkeys(pairs))
+    # Before the partition, or a look at the wrong moment would ask the default provider.
+    for pair in wanted:
+        before = _enrolment(told.get(pair, "")) if pair in known else Enrolment()
+        starts = [day for day in (before.start, start) if day is not None]
+        after = Enrolment(provider or before.provider, min(starts, default=None))
+        if _version(after) != told.get(pair):
+            instance.report_runless_asset_event(enrolment_event(pair, after))
+    new = [pair for pair in wanted if pair not in known]
+    instance.add_dynamic_partitions(ASSET_PAIR, new)
+    return new
 
 
-def symbols_from_text_file(path: Path) -> list[Symbol]:
-    """Symbols from a file with one a line; ``#`` begins a comment.
-
-    Raises:
-        InputError: There is no such file, it has no symbol, or one that is none.
-    """
-    with _blaming(path):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    texts = [line.partition("#")[0].strip() for line in lines]
-    return _parse(str(path), ((f"line {n}", text) for n, text in enumerate(texts, 1) if text))
-
-
-def symbols_from_csv(path: Path, column: str = "symbol") -> list[Symbol]:
-    """Symbols from a column of a CSV file; its name may differ in case.
-
-    Raises:
-        InputError: There is no such file or column, it has no symbol, or one that is none.
-    """
-    with _blaming(path), path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        header = next(lines, [])
-        rows = [(lines.line_num, row) for row in lines if row]
-    places = [n for n, name in enumerate(header) if name.strip().lower() == column.strip().lower()]
-    if len(places) != 1:
-        fault = "has several columns" if places else "has no column"
-        raise InputError(
-            f"{path} {fault} {column!r}: its columns are {', '.join(header) or 'none'}"
-        )
-    place = places[0]
-    return _parse(
-        str(path), ((f"line {n}", row[place] if place < len(row) else "") for n, row in rows)
+def enrolment_event(pair: str, enrolment: Enrolment) -> dg.AssetMaterialization:
+    """The event by which Dagster remembers it; to be stored before the pair gets its partition."""
+    asset_class, calendar = _market(pair, get_settings())
+    return dg.AssetMaterialization(
+        UNIVERSE,
+        partition=pair,
+        metadata={
+            "asset_class": asset_class,
+            "calendar": calendar,
+            "provider": enrolment.provider or "FFE_DEFAULT_PROVIDER",
+            "start": str(enrolment.start or "the look-back alone"),
+        },
+        tags=data_version_tags(_version(enrolment)),
     )
 
 
-@contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _versions(instance: dg.DagsterInstance) -> dict[str, str]:
+    """What the last enrolment of each pair says, removed pairs included: one query."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        UNIVERSE, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    return {pair: of_pair[DATA_VERSION_TAG] for pair, of_pair in tags.items()}
+
+
+def _version(enrolment: Enrolment) -> str:
+    return f"{enrolment.start or ''}:{enrolment.provider or ''}"
+
+
+def _enrolment(version: str) -> Enrolment:
+    # A provider's name may have a colon in it.
+    start, _, provider = version.partition(":")
     try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot read the symbol list {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the symbol list {path}: {error}") from error
+        return Enrolment(provider or None, date.fromisoformat(start) if start else None)
+    except ValueError:  # somebody reported a materialization by hand, in the UI
+        return Enrolment()
 
 
-def _parse(source: str, entries: Iterable[tuple[str, str]]) -> list[Symbol]:
-    symbols: dict[Symbol, None] = {}
-    bad: list[str] = []
-    count = 0
-    for place, text in entries:
-        count += 1
-        try:
-            symbols[parse_symbol(text)] = None
-        except InputError:
-            bad.append(f"{place} {text!r}")
-    if bad:
-        shown = ", ".join(bad[:_NAMED])
-        rest = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise InputError(
-            f"{source}: nothing was taken, since {len(bad)} of {count} symbols are neither a pair"
-            f" (BTCUSD, EUR_USD) nor a ticker (AAPL, BRK.B): {shown}{rest}"
+def members(
+    instance: dg.DagsterInstance, settings: Settings, only: Sequence[str] | None = None
+) -> list[Member]:
+    """The pairs that Dagster has partitions for, by name; or ``only`` these, there or not."""
+    since, kept = _added(instance), enrolments(instance)
+    found = []
+    for pair in kept if only is None else only:
+        asset_class, calendar = _market(pair, settings)
+        enrolment = kept.get(pair, Enrolment())
+        found.append(
+            Member(
+                pair,
+                asset_class,
+                calendar,
+                since.get(pair),
+                enrolment.provider,
+                enrolment.start,
+                pair in kept,
+            )
         )
-    if not symbols:
-        raise InputError(f"{source} has no symbol")
-    return list(symbols)
+    return found
 
 
-def members(instance: dg.DagsterInstance, settings: Settings) -> list[Member]:
-    """The pairs that Dagster has partitions for, sorted by name."""
-    since = _added(instance)
-    return [
-        _member(pair, since.get(pair), settings)
-        for pair in sorted(instance.get_dynamic_partitions(ASSET_PAIR))
-    ]
-
-
-def _member(pair: str, since: datetime | None, settings: Settings) -> Member:
+def _market(pair: str, settings: Settings) -> tuple[AssetClass | None, str | None]:
+    """Asset class and calendar; nothing for what is no pair."""
     try:
         asset_class = parse_symbol(pair).asset_class
     except InputError:
-        return Member(pair, None, None, since)
+        return None, None
     calendars = {"crypto": "24/7", "forex": "24/5", "equity": settings.equity_calendar}
-    return Member(pair, asset_class, calendars[asset_class], since)
+    return asset_class, calendars[asset_class]
 
 
 def _added(instance: dg.DagsterInstance) -> dict[str, datetime]:

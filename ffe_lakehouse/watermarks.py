@@ -178,10 +178,12 @@ def survey(
         now: The present moment (UTC).
         vendors: As for ``partition_states``.
     """
+    if not keys:
+        return {}  # Dagster takes no partitions for all of them.
     only = list(keys) if len(keys) <= _FEW else None
     storage, event = instance.event_log_storage, dg.DagsterEventType
     materialized, planned = (
-        storage.get_latest_storage_id_by_partition(asset_key, kind, set(only) if only else None)
+        storage.get_latest_storage_id_by_partition(asset_key, kind, set(only or ()))
         for kind in (event.ASSET_MATERIALIZATION, event.ASSET_MATERIALIZATION_PLANNED)
     )
     versions = storage.get_latest_tags_by_partition(
@@ -202,6 +204,21 @@ def survey(
             vendors,
         )
         for key in keys
+    }
+
+
+def failed_partitions(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, now: datetime
+) -> dict[str, str]:
+    """Every partition of an asset whose last run failed, with the id of that run; sorted."""
+    tried = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    known = survey(instance, asset_key, sorted(tried), now)
+    return {
+        key: each.run.run_id
+        for key, each in known.items()
+        if each.state is State.FAILED and each.run is not None
     }
 
 
@@ -244,6 +261,8 @@ def latest_materializations(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, keys: Sequence[str]
 ) -> dict[str, dg.EventLogRecord]:
     """The last materialization of every one of these partitions that has one, in their order."""
+    if not keys:
+        return {}  # Dagster takes no partitions for all of them.
     newest = instance.get_latest_storage_id_by_partition(
         asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(keys)
     )
@@ -265,7 +284,17 @@ def metadata_of(record: dg.EventLogRecord) -> Mapping[str, dg.MetadataValue]:
 
 def asked_until(record: dg.EventLogRecord) -> datetime:
     """Bars that open before this moment (UTC) were asked for: nothing later can be missing yet."""
-    told = metadata_of(record).get("asked_until")
+    return _told(record, "asked_until")
+
+
+def asked_at(record: dg.EventLogRecord) -> datetime:
+    """When the vendor was asked (UTC)."""
+    return _told(record, "asked_at")
+
+
+def _told(record: dg.EventLogRecord, name: str) -> datetime:
+    """A moment in the metadata; of what was reported by hand, the moment of the report."""
+    told = metadata_of(record).get(name)
     return datetime.fromtimestamp(float(str(told.value)) if told else record.timestamp, UTC)
 
 

@@ -1,7 +1,7 @@
 """Bronze candles and their dead letters: one multi-asset a timeframe, all from one factory."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from ffe_lakehouse.providers.registry import get_provider
 from ffe_lakehouse.schemas import TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.settings import Settings, get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
-from ffe_lakehouse.watermarks import Known, data_version, survey
+from ffe_lakehouse.watermarks import Known, data_version, latest_materializations, survey
 
 OWNERS = ["team:data-engineering"]
 INGEST_PREFIX = "raw_market_data_"
@@ -38,6 +38,11 @@ FAILED, REFUSED = "failed", "refused"
 _SAMPLE = 20
 _ALONE = (ProviderError, InputError, DeltaError, OSError)
 """What ends the loading of one window, and leaves the others alone."""
+
+
+RETRY_WAITS_TAG = "ffe/retry_waits"
+"""Run tag: seconds before each new try of a step that failed and may heal: ``300,600,1200``."""
+_HEALING_KINDS = frozenset({"rate_limited", "timeout", "unavailable"})
 
 
 class IngestConfig(dg.Config):
@@ -88,13 +93,18 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
         )
         failed: defaultdict[str, list[str]] = defaultdict(list)
         refused: defaultdict[str, list[str]] = defaultdict(list)
+        healable: list[Exception] = []
+        waits = [
+            float(wait) for wait in context.run.tags.get(RETRY_WAITS_TAG, "").split(",") if wait
+        ]
         in_flight = settings.max_in_flight if provider.waits else 1
-        keys, asked_at = run_partitions(context), clock()
+        keys, asked_at = _not_yet_loaded(context, table_key(bronze)), clock()
         loading = windows(keys)
         known = survey(context.instance, table_key(bronze), keys, asked_at)
         for window, found in interleave(loading, ingestion.days, in_flight, _ALONE):
             if isinstance(found, Exception):
                 failed[window.pair].append(_reason(found, window))
+                healable += [found] if _may_heal(found) else []
                 continue
             events = [
                 event
@@ -104,6 +114,10 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
             yield from materialized(context, events)
             for report in filter(lambda report: report.refused, found):
                 refused[window.pair].append(_refusal(report, letters))
+        if healable and context.retry_number < len(waits):
+            raise dg.RetryRequested(
+                max_retries=len(waits), seconds_to_wait=waits[context.retry_number]
+            ) from healable[0]
         if failed or refused:
             raise _failure(timeframe, failed, refused)
         yield from finished(context)
@@ -124,6 +138,23 @@ def _spec(schema: TableSchema, group: str) -> dg.AssetSpec:
             WRITE_MODE: "append_if_changed",
         },
     )
+
+
+def _not_yet_loaded(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Sequence[str]:
+    """The partitions of the run; in a later try, without those that an earlier one has loaded."""
+    keys = run_partitions(context)
+    if not context.retry_number:
+        return keys
+    records = latest_materializations(context.instance, key, keys)
+    run_id = context.run.run_id
+    return [each for each in keys if each not in records or records[each].run_id != run_id]
+
+
+def _may_heal(error: Exception) -> bool:
+    """Whether waiting may help: not against a wrong key, a wrong answer or a wrong pair."""
+    if isinstance(error, ProviderError):
+        return error.kind in _HEALING_KINDS
+    return isinstance(error, (DeltaError, OSError))
 
 
 def _provider(config: IngestConfig, settings: Settings) -> Provider:

@@ -2,16 +2,34 @@
 
 import dagster as dg
 
+from ffe_lakehouse.assets.bronze import RETRY_WAITS_TAG
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
 INGESTION = "ingestion"
 """Loads Bronze and its dead letters, without the checks."""
 
+_BRONZE = dg.AssetSelection.groups("bronze") | dg.AssetSelection.assets(
+    *(["dlq", raw_candles(timeframe).name.split("/")[1]] for timeframe in TIMEFRAMES.values())
+)
+_DERIVED = dg.AssetSelection.groups("quality")
+
 ingestion = dg.define_asset_job(
     INGESTION,
-    selection=dg.AssetSelection.groups("bronze", "dlq").without_checks(),
-    description="Load candles into Bronze. `ffe backfill` runs this.",
+    selection=_BRONZE.without_checks(),
+    description="Load candles into Bronze. `ffe backfill` runs this, and so does the sensor.",
+)
+
+processing = dg.define_asset_job(
+    "processing",
+    selection=_DERIVED,
+    description="Compute what is derived from Bronze, with its checks.",
+)
+
+historical = dg.define_asset_job(
+    "historical",
+    selection=_BRONZE | _DERIVED,
+    description="Load days and compute what is derived from them, with all checks: for the past.",
 )
 
 CHECKING = "checking"
@@ -23,4 +41,14 @@ checking = dg.define_asset_job(
         *(dg.AssetKey(raw_candles(timeframe).name.split("/")) for timeframe in TIMEFRAMES.values())
     ),
     description="Run the asset checks of Bronze. `ffe check` runs this.",
+)
+
+DAILY = "daily_market_data_pipeline"
+
+daily = dg.define_asset_job(
+    DAILY,
+    selection=_BRONZE | _DERIVED,
+    description="Every night at 01:00 UTC: what is still open of yesterday and of the look-back,"
+    " then the checks and what is derived. A failure that may heal is tried three times more.",
+    tags={RETRY_WAITS_TAG: "300,600,1200", "dagster/max_runtime": str(2 * 3600)},
 )

@@ -43,6 +43,13 @@ def get_provider(name: str, settings: Settings) -> Provider:
     return provider
 
 
+def vendors_of(name: str, settings: Settings) -> frozenset[str]:
+    """Whose bars a provider brings: its own, or those of every vendor of the chain."""
+    if name == "chain":
+        return frozenset(each for chain in settings.provider_chain.values() for each in chain)
+    return frozenset({name})
+
+
 def describe_provider(name: str) -> str:
     """One line for a list: the first of the factory's docstring, or why it cannot be used."""
     try:

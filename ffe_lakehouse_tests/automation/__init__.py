@@ -1,0 +1,1 @@
+"""The lakehouse keeps itself loaded, and tells when it is not."""
