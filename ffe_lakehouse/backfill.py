@@ -14,7 +14,7 @@ from dagster._core.snap import snapshot_from_execution_plan
 
 from ffe_lakehouse.assets.bronze import FAILED, INGEST_PREFIX, REFUSED
 from ffe_lakehouse.instance import PROCESS_TAG, this_process
-from ffe_lakehouse.partitions import ASSET_PAIR, table_key
+from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 
@@ -40,14 +40,6 @@ class Failed:
     def concerns(self, pair: str, timeframe: str) -> bool:
         """Whether this is why ``pair`` was not loaded in ``timeframe``."""
         return self.pair in (None, pair) and self.timeframe in (None, timeframe)
-
-
-def register_pairs(instance: dg.DagsterInstance, pairs: Iterable[str]) -> list[str]:
-    """Make partitions of pairs that have none; returns these."""
-    known = set(instance.get_dynamic_partitions(ASSET_PAIR))
-    new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
-    instance.add_dynamic_partitions(ASSET_PAIR, new)
-    return new
 
 
 def run_box(

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.backfill import Failed, execute, register_pairs, run_box
+from ffe_lakehouse.backfill import Failed, execute, run_box
 from ffe_lakehouse.definitions import defs
 from ffe_lakehouse.instance import PROCESS_TAG, fail_dead_runs, this_process
-from ffe_lakehouse.partitions import contiguous, partition_key, table_key
+from ffe_lakehouse.partitions import ASSET_PAIR, contiguous, partition_key, table_key
 from ffe_lakehouse.planning import Box, is_due, plan, select_days
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
@@ -47,7 +47,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
     monkeypatch.setenv("FFE_HOME", str(tmp_path))
     get_settings.cache_clear()
     with dg.DagsterInstance.ephemeral() as made:
-        register_pairs(made, PAIRS)
+        made.add_dynamic_partitions(ASSET_PAIR, PAIRS)
         yield made
     get_settings.cache_clear()
 
@@ -124,12 +124,6 @@ def test_days_are_selected_by_their_state(instance: dg.DagsterInstance) -> None:
     assert select("BTCUSD", force=True) == {("BTCUSD", HOUR): days, ("BTCUSD", DAY): days}
     done = select_days(instance, PAIRS, [HOUR], (FIRST, LAST), NOW, lambda state: state.is_done)
     assert done == {("BTCUSD", HOUR): [date(2024, 1, 2)]}
-
-
-def test_pairs_are_registered_once_and_in_order(instance: dg.DagsterInstance) -> None:
-    assert register_pairs(instance, ["AAPL", "BTCUSD", "AAPL", "MSFT"]) == ["AAPL", "MSFT"]
-    assert register_pairs(instance, ["AAPL"]) == []
-    assert instance.get_dynamic_partitions("asset_pair") == [*PAIRS, "AAPL", "MSFT"]
 
 
 def load(

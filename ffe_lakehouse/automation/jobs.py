@@ -26,8 +26,10 @@ processing = dg.define_asset_job(
     description="Compute what is derived from Bronze, with its checks.",
 )
 
+HISTORICAL = "historical"
+
 historical = dg.define_asset_job(
-    "historical",
+    HISTORICAL,
     selection=_BRONZE | _DERIVED,
     description="Load days and compute what is derived from them, with all checks: for the past.",
 )

@@ -11,17 +11,22 @@ import dagster as dg
 import typer
 from rich.console import Console
 
-from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.backfill import register_pairs
+from ffe_lakehouse.automation.jobs import HISTORICAL, INGESTION
+from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.loading import Tally, load, provider_config
 from ffe_lakehouse.clock import utc_now
+from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
-from ffe_lakehouse.partitions import ASSET_PAIR, days_between
+from ffe_lakehouse.partitions import ASSET_PAIR, days_between, table_key
 from ffe_lakehouse.planning import is_due, plan, select_days
 from ffe_lakehouse.providers.registry import vendors_of
+from ffe_lakehouse.schemas import CANDLE_GAPS
 from ffe_lakehouse.settings import get_settings
-from ffe_lakehouse.timeframes import Timeframe
+from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
+from ffe_lakehouse.universe import Enrolment, enrol, enrolments
+
+_LAYERS = ("bronze", "quality")
 
 
 def backfill(
@@ -36,6 +41,9 @@ def backfill(
     source: Annotated[
         Path | None, typer.Option(help="Folder that the files provider reads.")
     ] = None,
+    layers: Annotated[
+        str, typer.Option(help=f"What is brought up to date, with commas, of {', '.join(_LAYERS)}.")
+    ] = "bronze",
     force: Annotated[bool, typer.Option(help="Fetch what is complete, too.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -47,19 +55,56 @@ def backfill(
     wanted = options.timeframes(timeframes)
     first, last = options.day_range(days, start, end)
     config = provider_config(provider, source)
+    chosen = _layers(layers)
     # A week of the simulated market does not keep the real one out.
     vendors = vendors_of(config["provider"], get_settings()) if provider or source else ()
     console = options.console(stderr=as_json)
     # The asset graph takes half a second to build: only once the command is known to be right.
     from ffe_lakehouse.definitions import defs
 
-    job = defs().resolve_job_def(INGESTION)
+    ingestion, historical = (defs().resolve_job_def(name) for name in (INGESTION, HISTORICAL))
+    tallies: list[Tally] = []
+    derived = True
     with open_instance(get_settings()) as instance:
-        tallies = _run(instance, job, pairs, wanted, (first, last), config, force, vendors, console)
+        if "bronze" in chosen:
+            tallies = _run(
+                instance, ingestion, pairs, wanted, (first, last), config, force, vendors, console
+            )
+        if "quality" in chosen:
+            derived = _derive(instance, historical, pairs, (first, last), console)
     if as_json:
         found = [tally.as_dict(config["provider"]) for tally in tallies]
         typer.echo(json.dumps(found, indent=2))
-    raise typer.Exit(1 if any(tally.loaded < tally.due for tally in tallies) else 0)
+    failed = not derived or any(tally.loaded < tally.due for tally in tallies)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _layers(text: str) -> list[str]:
+    chosen = [layer.strip().lower() for layer in text.split(",")]
+    for layer in chosen:
+        if layer not in _LAYERS:
+            raise InputError(f"unknown layer {layer!r}: use one of {', '.join(_LAYERS)}")
+    return chosen
+
+
+def _derive(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    pairs: Sequence[str],
+    days: tuple[date, date],
+    console: Console,
+) -> bool:
+    """Compute what is derived from Bronze, over all these days; whether that went well."""
+    selected = {(pair, TIMEFRAMES["1d"]): days_between(*days) for pair in pairs}
+    well = True
+    for box in plan(selected, instance.get_dynamic_partitions(ASSET_PAIR)):
+        for event in execute(instance, job, box, assets=[table_key(CANDLE_GAPS)]):
+            if event.is_step_failure:
+                well = False
+                console.print(f"quality: {event.step_failure_data.error_display_string}")
+    if well:
+        console.print(f"{CANDLE_GAPS.name}: {len(pairs)} pair(s), {days[0]} to {days[1]}")
+    return well
 
 
 def _run(
@@ -73,7 +118,11 @@ def _run(
     vendors: Collection[str],
     console: Console,
 ) -> list[Tally]:
-    new = register_pairs(instance, pairs)
+    told = enrolments(instance)
+    # The first provider that is named for a pair is its own from then on, or `ffe dev` would go on
+    # with the bars of another one.
+    undecided = [pair for pair in pairs if told.get(pair, Enrolment()).provider is None]
+    new = enrol(instance, undecided, start=None, provider=config["provider"] if vendors else None)
     due = select_days(
         instance,
         pairs,
