@@ -1,20 +1,14 @@
 """The Dagster UI as ``ffe dev`` starts it, looked at with a headless Chromium."""
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+
+from ffe_lakehouse_tests.dev_server import FFE, environment, ffe_dev, wait_until
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,78 +18,23 @@ pytestmark = [
     ),
 ]
 
-FFE = Path(sys.executable).with_name("ffe")
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
     " --disable-background-networking --disable-component-update --window-size=1600,1400"
 )
-PATIENCE = 60.0
-"""Seconds until a page must show what it is asked for."""
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def stop(group: int) -> list[psutil.Process]:
-    """Interrupt a process group as Ctrl-C does; who is still there after that."""
-    members = [process for process in psutil.process_iter() if _group(process) == group]
-    os.killpg(group, signal.SIGINT)
-    _, alive = psutil.wait_procs(members, timeout=30)
-    if alive:
-        os.killpg(group, signal.SIGKILL)
-    return alive
-
-
-def _group(process: psutil.Process) -> int | None:
-    try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
-        return None
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a UI in whose lake two days of one pair are."""
     folder = tmp_path_factory.mktemp("ui")
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FFE_")}
-    env = {**env, "FFE_HOME": str(folder / "data"), "FFE_SIMULATED_FAULTS__BAD_ROWS": "0.1"}
-    env = {**env, "FFE_MAX_REJECT_RATIO": "1"}
-    env.pop("DAGSTER_HOME", None)
+    env = environment(folder, simulated_faults__bad_rows="0.1", max_reject_ratio="1")
     days = ("--timeframes", "1m,1h", "--start", "2024-01-01", "--end", "2024-01-02")
     subprocess.run(  # noqa: S603 - our own script
         [FFE, "backfill", "--assets", "BTCUSD", *days], env=env, cwd=folder, check=True
     )
-    port = free_port()
-    with (folder / "dev.log").open("w") as log:
-        server = subprocess.Popen(  # noqa: S603 - our own script
-            [FFE, "dev", "--port", str(port)],
-            env=env,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: answers(f"{address}/server_info"))
-            yield address
-        finally:
-            left = stop(server.pid)
-            server.wait()
-    assert left == []
-    assert [process for process in psutil.process_iter() if _group(process) == server.pid] == []
+    with ffe_dev(folder, env) as dev:
+        yield dev.address
 
 
 @pytest.fixture
@@ -110,17 +49,6 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     yield driver
     driver.quit()
-
-
-def wait_until(found: Any) -> Any:
-    """What ``found`` returns, once that is true."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        result = found()
-        if result:
-            return result
-        time.sleep(0.25)
-    raise AssertionError(f"{found} found nothing within {PATIENCE} seconds")
 
 
 def elements(browser: Any, xpath: str) -> list[Any]:
