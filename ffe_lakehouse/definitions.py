@@ -1,33 +1,49 @@
 """The Dagster code location: the one place where everything meets."""
 
+import warnings
+from datetime import timedelta
+
 import dagster as dg
 
 from ffe_lakehouse.assets.bronze import bronze_assets
+from ffe_lakehouse.assets.closings import closings_asset
 from ffe_lakehouse.assets.quality import quality_assets
 from ffe_lakehouse.assets.reference import reference_assets
+from ffe_lakehouse.automation.alert_sensors import alert_sensors
 from ffe_lakehouse.automation.daily import daily_schedule
+from ffe_lakehouse.automation.dlq_job import dlq_replay
+from ffe_lakehouse.automation.freshness import freshness_checks
 from ffe_lakehouse.automation.incremental import incremental_load_sensor
 from ffe_lakehouse.automation.jobs import checking, daily, historical, ingestion, processing
+from ffe_lakehouse.automation.landing import landing, landing_sensor
 from ffe_lakehouse.checks import bronze_checks
 from ffe_lakehouse.io_manager import DeltaIOManager
+from ffe_lakehouse.letter_checks import letter_checks
+from ffe_lakehouse.monitoring.freshness import daily_policy
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.standing_checks import left_failed_checks
+
+# Dagster 1.13 hands this parameter on by itself, when it binds a sensor to its jobs.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition")
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource."""
     settings = get_settings()
-    computed = [*bronze_assets(), *quality_assets()]
+    nightly = daily_policy(timedelta(minutes=settings.daily_sla_minutes))
+    computed = [*bronze_assets(), *quality_assets(nightly)]
     return dg.Definitions(
-        assets=[*computed, *reference_assets()],
+        assets=[*computed, closings_asset(), *reference_assets()],
         asset_checks=[
             *bronze_checks(),
+            *letter_checks(),
+            *freshness_checks(),
             *left_failed_checks([key for asset in computed for key in asset.keys]),
         ],
-        jobs=[ingestion, processing, historical, checking, daily],
+        jobs=[ingestion, processing, historical, checking, daily, landing, dlq_replay],
         schedules=[daily_schedule()],
-        sensors=[incremental_load_sensor()],
+        sensors=[incremental_load_sensor(), landing_sensor(), *alert_sensors()],
         resources={
             "io_manager": DeltaIOManager(
                 storage_path=settings.lake_uri, compression=settings.compression

@@ -34,10 +34,13 @@ from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse.watermarks import partition_states
 
 
-def quality_assets(clock: Callable[[], datetime] = utc_now) -> list[dg.AssetsDefinition]:
+def quality_assets(
+    freshness: dg.FreshnessPolicy | None = None, clock: Callable[[], datetime] = utc_now
+) -> list[dg.AssetsDefinition]:
     """The assets of the group ``quality``.
 
     Args:
+        freshness: By when they have to be computed.
         clock: The present moment (UTC).
     """
 
@@ -52,6 +55,7 @@ def quality_assets(clock: Callable[[], datetime] = utc_now) -> list[dg.AssetsDef
                 owners=OWNERS,
                 kinds={"python", "deltalake"},
                 skippable=True,
+                freshness_policy=freshness,
                 metadata={
                     **table_metadata(CANDLE_GAPS, get_settings().lake_uri),
                     WRITE_MODE: "overwrite",

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ffe_lakehouse.automation.due import due_days, live_pairs
+from ffe_lakehouse.automation.due import REQUESTED_AT_TAG, due_days, live_pairs
 from ffe_lakehouse.automation.incremental import request
 from ffe_lakehouse.automation.jobs import DAILY, daily
 from ffe_lakehouse.clock import utc_now
@@ -60,7 +60,7 @@ def daily_schedule(clock: Callable[[], datetime] = utc_now) -> dg.ScheduleDefini
                     run_key=f"{DAILY} {box.keys[0]}...{box.keys[-1]}",
                     asset_selection=[gaps],
                     asset_check_keys=list(checks),
-                    tags=box.tags,
+                    tags={**box.tags, REQUESTED_AT_TAG: now.isoformat()},
                 )
 
     return schedule

@@ -226,10 +226,10 @@ def _next_attempt(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetim
     if done >= settings.max_attempts:
         return 0
     pause = min(timedelta(minutes=settings.retry_first_minutes) * 2 ** (done - 1), _LONGEST_PAUSE)
-    return done + 1 if now >= _requested_at(instance, run) + pause else 0
+    return done + 1 if now >= requested_at(instance, run) + pause else 0
 
 
-def _requested_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
+def requested_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
     """When a run was requested; of one that somebody started by hand, when it was created."""
     if REQUESTED_AT_TAG in run.tags:
         return datetime.fromisoformat(run.tags[REQUESTED_AT_TAG])

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ffe_lakehouse.assets.bronze import INGEST_PREFIX
 from ffe_lakehouse.automation.due import ATTEMPT_TAG, REQUESTED_AT_TAG, Load, due_loads
-from ffe_lakehouse.automation.jobs import INGESTION, ingestion
+from ffe_lakehouse.automation.jobs import INGESTION
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.schemas import dead_letters, raw_candles
@@ -31,7 +31,7 @@ def incremental_load_sensor(clock: Callable[[], datetime] = utc_now) -> dg.Senso
     """
 
     @dg.sensor(
-        job=ingestion,
+        job_name=INGESTION,
         minimum_interval_seconds=get_settings().sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Loads what is missing, failed, unfinished or late in the look-back, extends"
@@ -76,6 +76,8 @@ def request(
             ),
             *also,
         ],
+        # Left out, it would mean all checks of these assets, whatever the job selects.
+        asset_check_keys=[] if job == INGESTION else None,
         run_config={
             "ops": {
                 f"{INGEST_PREFIX}{timeframe}": {"config": {"provider": load.provider}}

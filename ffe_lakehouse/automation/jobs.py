@@ -3,14 +3,15 @@
 import dagster as dg
 
 from ffe_lakehouse.assets.bronze import RETRY_WAITS_TAG
-from ffe_lakehouse.schemas import raw_candles
+from ffe_lakehouse.partitions import table_key
+from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
 INGESTION = "ingestion"
 """Loads Bronze and its dead letters, without the checks."""
 
 _BRONZE = dg.AssetSelection.groups("bronze") | dg.AssetSelection.assets(
-    *(["dlq", raw_candles(timeframe).name.split("/")[1]] for timeframe in TIMEFRAMES.values())
+    *(table_key(dead_letters(timeframe)) for timeframe in TIMEFRAMES.values())
 )
 _DERIVED = dg.AssetSelection.groups("quality")
 
@@ -35,14 +36,18 @@ historical = dg.define_asset_job(
 )
 
 CHECKING = "checking"
-"""Runs the asset checks of Bronze, and nothing else."""
+"""Runs the asset checks of Bronze and its dead letters, and nothing else."""
 
 checking = dg.define_asset_job(
     CHECKING,
     selection=dg.AssetSelection.checks_for_assets(
-        *(dg.AssetKey(raw_candles(timeframe).name.split("/")) for timeframe in TIMEFRAMES.values())
+        *(
+            table_key(table(timeframe))
+            for timeframe in TIMEFRAMES.values()
+            for table in (raw_candles, dead_letters)
+        )
     ),
-    description="Run the asset checks of Bronze. `ffe check` runs this.",
+    description="Run the asset checks of Bronze and its dead letters. `ffe check` runs this.",
 )
 
 DAILY = "daily_market_data_pipeline"

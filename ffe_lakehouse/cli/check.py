@@ -16,9 +16,10 @@ from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.progress import Progress
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.instance import open_instance
+from ffe_lakehouse.letter_checks import OPEN_LETTERS
 from ffe_lakehouse.partitions import ASSET_PAIR, table_key
 from ffe_lakehouse.planning import Box, plan, select_days
-from ffe_lakehouse.schemas import raw_candles
+from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
 
 _SHOWN = 5
@@ -76,18 +77,22 @@ def _fails(evaluation: dg.AssetCheckEvaluation) -> bool:
 
 
 def _size(box: Box) -> int:
-    return box.partitions * len(CHECKS)
+    return box.partitions * (len(CHECKS) + 1)
 
 
 def _run(
     instance: dg.DagsterInstance, job: dg.JobDefinition, box: Box
 ) -> Iterator[dg.DagsterEvent]:
-    checks = {
+    bars = {
         dg.AssetCheckKey(table_key(raw_candles(timeframe)), name)
         for timeframe in box.timeframes
         for name in CHECKS
     }
-    return execute(instance, job, box, checks=checks)
+    letters = {
+        dg.AssetCheckKey(table_key(dead_letters(timeframe)), OPEN_LETTERS)
+        for timeframe in box.timeframes
+    }
+    return execute(instance, job, box, checks=bars | letters)
 
 
 def _as_dict(evaluation: dg.AssetCheckEvaluation) -> dict[str, object]:
@@ -115,7 +120,7 @@ def _print(evaluations: Sequence[dg.AssetCheckEvaluation], console: Console) -> 
     for table, group in of_table.items():
         names = {evaluation.check_name for evaluation in group}
         marks = [
-            f"{name} ({CHECKS[name][0].value}, {len(broken[table, name])})"
+            f"{name} ({_worst(broken[table, name])}, {len(broken[table, name])})"
             for name in sorted(names)
             if (table, name) in broken
         ]
@@ -131,6 +136,10 @@ def _print(evaluations: Sequence[dg.AssetCheckEvaluation], console: Console) -> 
                 console.print(f"    {line}")
         if len(found) > _SHOWN:
             console.print(f"    and {len(found) - _SHOWN} partitions more")
+
+
+def _worst(evaluations: Sequence[dg.AssetCheckEvaluation]) -> str:
+    return ERROR.value if any(map(_fails, evaluations)) else evaluations[0].severity.value
 
 
 def _sample(evaluation: dg.AssetCheckEvaluation) -> str:

@@ -47,7 +47,7 @@ class Desk:
 
     def find(self, first: str, last: str, days: tuple[date, date], **tags: str) -> bool:
         """Materialize the gaps of pairs and days; whether that succeeded."""
-        return self._run(quality_assets(lambda: self.now), (first, last), days, tags)
+        return self._run(quality_assets(clock=lambda: self.now), (first, last), days, tags)
 
     def _run(
         self,

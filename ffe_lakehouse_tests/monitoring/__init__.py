@@ -1,0 +1,1 @@
+"""Rules of time, incidents and their telling."""
