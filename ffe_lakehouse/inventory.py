@@ -16,7 +16,7 @@ from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.lake.manager import table_schema
 from ffe_lakehouse.schemas import all_tables
 
-_LAYERS = ("bronze", "silver", "gold")
+_LAYERS = ("bronze", "silver", "gold", "quality", "reference")
 
 # delta-rs calls the same count by another name in each operation (1.6.6).
 _ROWS = (

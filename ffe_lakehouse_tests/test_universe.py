@@ -1,27 +1,21 @@
-"""Symbol lists from files, and the pairs of a Dagster instance."""
+"""The pairs of a Dagster instance, and how each is kept loaded."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 
+from ffe_lakehouse.assets.reference import UNIVERSE
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.partitions import ASSET_PAIR
 from ffe_lakehouse.settings import Settings
-from ffe_lakehouse.universe import (
-    members,
-    remove_pairs,
-    symbols_from_csv,
-    symbols_from_list,
-    symbols_from_text_file,
-)
+from ffe_lakehouse.universe import Enrolment, enrol, enrolments, members, remove_pairs
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "symbols.csv"
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+MARCH, MAY = date(2024, 3, 1), date(2024, 5, 1)
+BY_DEFAULT = Enrolment(None, None)
+SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
 
 
 @pytest.fixture
@@ -31,105 +25,124 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def names(symbols: object) -> list[str]:
-    return [str(symbol) for symbol in symbols]  # type: ignore[attr-defined]
+def add(instance: dg.DagsterInstance, *pairs: str, **how: object) -> list[str]:
+    given = {"start": None, "provider": None} | how
+    return enrol(instance, pairs, clock=lambda: NOW, **given)  # type: ignore[arg-type]
 
 
-def test_a_list_is_taken_in_order_each_symbol_once() -> None:
-    assert names(symbols_from_list(["btc-usd", "AAPL", "BTC_USD", "BRK-B"])) == [
-        "BTCUSD",
-        "AAPL",
-        "BRK.B",
+def events(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
+    """What Dagster was told, oldest first."""
+    records = instance.fetch_materializations(UNIVERSE, limit=100, ascending=True).records
+    return [record.asset_materialization for record in records if record.asset_materialization]
+
+
+# --- how a pair is kept loaded
+
+
+def test_a_pair_that_somebody_added_in_the_ui_is_kept_loaded_by_default(
+    instance: dg.DagsterInstance,
+) -> None:
+    assert enrolments(instance) == dict.fromkeys(["AAPL", "BTCUSD", "EURUSD"], BY_DEFAULT)
+
+
+def test_a_pair_is_kept_loaded_as_it_was_enrolled(instance: dg.DagsterInstance) -> None:
+    assert add(instance, "BTCUSD", "ETHUSD", "ETHUSD", start=MARCH, provider="ccxt:kraken") == [
+        "ETHUSD"
     ]
+    assert enrolments(instance) == {
+        "AAPL": BY_DEFAULT,
+        "BTCUSD": Enrolment("ccxt:kraken", MARCH),
+        "ETHUSD": Enrolment("ccxt:kraken", MARCH),
+        "EURUSD": BY_DEFAULT,
+    }
 
 
-def test_a_csv_column_is_read_with_everything_around_it(path: Path) -> None:
-    path.write_text(
-        '\ufeffName, Symbol ,Weight\r\n"Apple, Inc.",AAPL,7\r\n\r\n'
-        "Berkshire,BRK.B\r\nMSFT,msft,6\r\n",
-        encoding="utf-8",
-    )
-    assert names(symbols_from_csv(path)) == ["AAPL", "BRK.B", "MSFT"]
+def test_enrolling_again_with_the_same_values_tells_dagster_nothing(
+    instance: dg.DagsterInstance,
+) -> None:
+    add(instance, "ETHUSD", start=MARCH, provider="coinbase")
+    for how in (
+        {"start": MARCH, "provider": "coinbase"},
+        {"start": MAY},
+        {"provider": "coinbase"},
+        {},
+    ):
+        assert add(instance, "ETHUSD", **how) == []
+    assert len(events(instance)) == 1
+    assert enrolments(instance)["ETHUSD"] == Enrolment("coinbase", MARCH)
 
 
-def test_another_column_can_be_named(path: Path) -> None:
-    path.write_text("symbol,ticker\nnot one,AAPL\n")
-    assert names(symbols_from_csv(path, "Ticker")) == ["AAPL"]
+def test_another_provider_and_an_earlier_start_are_remembered_each_by_itself(
+    instance: dg.DagsterInstance,
+) -> None:
+    add(instance, "ETHUSD", start=MAY, provider="coinbase")
+    add(instance, "ETHUSD", start=MARCH)
+    assert enrolments(instance)["ETHUSD"] == Enrolment("coinbase", MARCH)
+    add(instance, "ETHUSD", provider="oanda")
+    assert enrolments(instance)["ETHUSD"] == Enrolment("oanda", MARCH)
+    assert len(events(instance)) == 3
 
 
-def test_a_text_file_has_one_symbol_a_line_and_comments(path: Path) -> None:
-    path.write_text("# crypto\nBTCUSD\n\n  eth-usd  # ether\nAAPL\n")
-    assert names(symbols_from_text_file(path)) == ["BTCUSD", "ETHUSD", "AAPL"]
+def test_what_dagster_was_told_can_be_read_in_its_ui(instance: dg.DagsterInstance) -> None:
+    add(instance, "ETHUSD")
+    add(instance, "MSFT", start=MARCH, provider="alpaca")
+    shown = [
+        {name: value.value for name, value in event.metadata.items()} for event in events(instance)
+    ]
+    assert shown == [
+        {
+            "asset_class": "crypto",
+            "calendar": "24/7",
+            "provider": "FFE_DEFAULT_PROVIDER",
+            "start": "the look-back alone",
+        },
+        {
+            "asset_class": "equity",
+            "calendar": "XNYS",
+            "provider": "alpaca",
+            "start": "2024-03-01",
+        },
+    ]
+    assert [event.partition for event in events(instance)] == ["ETHUSD", "MSFT"]
 
 
-def test_a_missing_column_names_those_there_are(path: Path) -> None:
-    path.write_text("name,ticker\nApple,AAPL\n")
-    with pytest.raises(InputError, match="has no column 'symbol': its columns are name, ticker"):
-        symbols_from_csv(path)
+def test_a_removed_pair_is_not_enrolled_and_begins_anew_when_it_is_added_again(
+    instance: dg.DagsterInstance,
+) -> None:
+    add(instance, "ETHUSD", start=MARCH, provider="coinbase")
+    remove_pairs(instance, ["ETHUSD"])
+    assert "ETHUSD" not in enrolments(instance)
+    assert add(instance, "ETHUSD") == ["ETHUSD"]
+    assert enrolments(instance)["ETHUSD"] == BY_DEFAULT
 
 
-def test_a_column_that_comes_twice_is_refused(path: Path) -> None:
-    path.write_text("symbol,Symbol\nAAPL,MSFT\n")
-    with pytest.raises(InputError, match="several columns 'symbol'"):
-        symbols_from_csv(path)
+@pytest.mark.parametrize(
+    ("start", "why"),
+    [(date(2024, 6, 2), "in the future"), (date(2014, 12, 31), "before the first")],
+)
+def test_a_start_that_cannot_be_loaded_adds_nothing(
+    instance: dg.DagsterInstance, start: date, why: str
+) -> None:
+    with pytest.raises(InputError, match=why):
+        add(instance, "ETHUSD", start=start)
+    assert "ETHUSD" not in enrolments(instance)
+    assert events(instance) == []
 
 
-@pytest.mark.parametrize("read", [symbols_from_csv, symbols_from_text_file])
-def test_a_file_that_is_not_there_is_named(path: Path, read: object) -> None:
-    with pytest.raises(InputError, match=r"symbols\.csv: No such file"):
-        read(path)  # type: ignore[operator]
-    with pytest.raises(InputError, match="cannot read the symbol list"):
-        read(path.parent)  # type: ignore[operator]
+def test_a_materialization_that_somebody_reported_by_hand_is_no_enrolment(
+    instance: dg.DagsterInstance,
+) -> None:
+    for tags in ({}, {"dagster/data_version": "rubbish:"}):
+        by_hand = dg.AssetMaterialization(UNIVERSE, partition="AAPL", tags=tags)
+        instance.report_runless_asset_event(by_hand)
+        assert enrolments(instance)["AAPL"] == BY_DEFAULT
 
 
-@pytest.mark.parametrize("read", [symbols_from_csv, symbols_from_text_file])
-def test_a_file_that_is_no_text_is_refused(path: Path, read: object) -> None:
-    path.write_bytes(b"symbol\n\xff\xfe\x00AAPL")
-    with pytest.raises(InputError, match="cannot read the symbol list"):
-        read(path)  # type: ignore[operator]
-
-
-def test_a_quote_that_never_ends_is_refused(path: Path) -> None:
-    path.write_text('symbol\n"AAPL\nMSFT\n')
-    with pytest.raises(InputError, match="cannot read the symbol list"):
-        symbols_from_csv(path)
-
-
-def test_an_empty_file_has_no_column_and_no_symbol(path: Path) -> None:
-    path.write_text("")
-    with pytest.raises(InputError, match="its columns are none"):
-        symbols_from_csv(path)
-    with pytest.raises(InputError, match="has no symbol"):
-        symbols_from_text_file(path)
-    path.write_text("symbol\n")
-    with pytest.raises(InputError, match="has no symbol"):
-        symbols_from_csv(path)
-
-
-def test_bad_symbols_are_named_with_their_lines(path: Path) -> None:
-    path.write_text("name,symbol\nApple,AAPL\nNobody,\n\nGoogle,GOO GLE\nShort\n")
-    with pytest.raises(InputError) as caught:
-        symbols_from_csv(path)
-    assert "nothing was taken, since 3 of 4 symbols" in str(caught.value)
-    assert str(caught.value).endswith("line 3 '', line 5 'GOO GLE', line 6 ''")
-
-
-def test_lines_of_a_text_file_are_counted_with_its_comments(path: Path) -> None:
-    path.write_text("# list\n\nBTCUSD\n../x\n")
-    with pytest.raises(InputError, match=r"line 4 '\.\./x'"):
-        symbols_from_text_file(path)
-
-
-def test_at_most_twenty_bad_symbols_are_named() -> None:
-    with pytest.raises(InputError) as caught:
-        symbols_from_list([f"no {n}" for n in range(25)])
-    assert "25 of 25" in str(caught.value)
-    assert "'no 19' and 5 more" in str(caught.value)
-    assert "'no 20'" not in str(caught.value)
+# --- listing and removing
 
 
 def test_members_have_class_calendar_and_age(instance: dg.DagsterInstance) -> None:
-    found = members(instance, Settings(_env_file=None))  # type: ignore[call-arg]
+    found = members(instance, SETTINGS)
     assert [(m.pair, m.asset_class, m.calendar) for m in found] == [
         ("AAPL", "equity", "XNYS"),
         ("BTCUSD", "crypto", "24/7"),
@@ -140,11 +153,21 @@ def test_members_have_class_calendar_and_age(instance: dg.DagsterInstance) -> No
     assert ages
 
 
+def test_of_a_list_those_are_told_apart_that_nobody_loads(instance: dg.DagsterInstance) -> None:
+    add(instance, "MSFT", start=MAY, provider="alpaca")
+    found = members(instance, SETTINGS, ["MSFT", "GONE", "AAPL"])
+    assert [(m.pair, m.calendar, m.provider, m.start, m.in_universe) for m in found] == [
+        ("MSFT", "XNYS", "alpaca", MAY, True),
+        ("GONE", "XNYS", None, None, False),
+        ("AAPL", "XNYS", None, None, True),
+    ]
+
+
 def test_a_partition_that_is_no_pair_is_listed_and_can_be_removed(
     instance: dg.DagsterInstance,
 ) -> None:
     instance.add_dynamic_partitions(ASSET_PAIR, ["no pair"])
-    listed = {m.pair: m.asset_class for m in members(instance, Settings(_env_file=None))}  # type: ignore[call-arg]
+    listed = {member.pair: member.asset_class for member in members(instance, SETTINGS)}
     assert listed["no pair"] is None
     assert remove_pairs(instance, ["no pair"]) == ["no pair"]
 

@@ -68,6 +68,8 @@ def read(
     write = row_writer(output) if output else None
     schema = table_schema(table_name(table))
     wanted = list(dict.fromkeys(part.strip() for part in columns.split(","))) if columns else None
+    if known_on is not None and "_extracted_at" not in schema.arrow.names:
+        raise InputError(f"{schema.name} keeps no older versions of a row: use --as-of")
     # `now` means the newest rows, also those of a machine whose clock is ahead of this one.
     newest = known_on is not None and known_on.strip().lower() == "now"
     where = Where(
@@ -111,6 +113,8 @@ def _end(text: str) -> datetime:
 
 
 def _check_stretch(where: Where, schema: TableSchema) -> None:
+    if where.pairs is not None and "partition_asset_pair" not in schema.arrow.names:
+        raise InputError(f"{schema.name} is not of pairs: leave --assets out")
     if where.start and where.end and where.end <= where.start:
         raise InputError(f"the end, {where.end}, is not after the start, {where.start}")
     if pa.types.is_date(schema.arrow.field(schema.time_column).type):

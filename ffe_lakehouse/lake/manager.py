@@ -5,20 +5,14 @@ something, merged by key, or put in the place of exactly the rows that a ``Where
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-from deltalake import (
-    DeltaTable,
-    Field,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import DeltaTable, Field, Transaction, WriterProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import TableNotFoundError
 
@@ -101,7 +95,7 @@ class DeltaLakeManager:
             written = once is not None and table.transaction_version(once) is not None
             if written or rows.num_rows == 0:
                 return None
-            self._append(table, schema, rows, commit, [once] if once else [])
+            self._write(table, schema, rows, "append", commit, [once] if once else [])
             return table.version()
 
         return retried(attempt)
@@ -141,7 +135,8 @@ class DeltaLakeManager:
                 return changes
             fresh = stamped.filter(pa.array(changes.written))
             pairs = fresh["partition_asset_pair"].unique().to_pylist()
-            self._append(table, schema, fresh, commit, [f"append:{pair}" for pair in pairs])
+            turns = [f"append:{pair}" for pair in pairs]
+            self._write(table, schema, fresh, "append", commit, turns)
             return replace(changes, version=table.version())
 
         return retried(attempt)
@@ -192,8 +187,6 @@ class DeltaLakeManager:
         rows: pa.Table,
         where: Where,
         commit: Mapping[str, str] | None = None,
-        *,
-        whole_table: bool = False,
     ) -> int:
         """Put ``rows`` in the place of exactly the rows that ``where`` selects.
 
@@ -202,7 +195,6 @@ class DeltaLakeManager:
             rows: Rows by ``schema``, all of them inside ``where``.
             where: Which pairs or days are replaced.
             commit: Written into the Delta log beside the commit.
-            whole_table: Replace every row of the table; ``where`` must then be empty.
 
         Raises:
             InputError: The table is append-only, or ``where`` names no pairs and no days, or
@@ -211,23 +203,49 @@ class DeltaLakeManager:
         """
         refuse_append_only(schema, "overwrite")
         predicate = replace(where, known_on=None).sql(schema)
-        if (predicate is None) is not whole_table or where.known_on is not None:
+        if predicate is None or where.known_on is not None:
             raise InputError(
-                f"{schema.name}: an overwrite must say which pairs or days it replaces,"
-                " or that it replaces the whole table"
+                f"{schema.name}: an overwrite must say which pairs or days it replaces"
             )
 
         def attempt() -> int:
             table = self._ensure(schema)
-            write_deltalake(
-                table,
-                in_order(schema, rows),
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=self._writer,
-                commit_properties=commit_properties(commit, []),
-            )
+            self._write(table, schema, rows, "overwrite", commit, [], predicate)
             return table.version()
+
+        return retried(attempt)
+
+    def rewrite(
+        self,
+        schema: TableSchema,
+        change: Callable[[pa.Table], pa.Table],
+        commit: Mapping[str, str] | None = None,
+    ) -> tuple[pa.Table, pa.Table]:
+        """Put what ``change`` makes of all rows of a small table in their place.
+
+        What is read and what is written are one Delta transaction (application id ``rewrite``): a
+        writer who was overtaken looks again, so that no change is lost.
+
+        Args:
+            schema: The table.
+            change: From all rows to all rows, by ``schema``; may be called several times.
+            commit: Written into the Delta log beside the commit.
+
+        Returns:
+            All rows before and after, in the table's order; nothing is written if they are equal.
+
+        Raises:
+            InputError: The table is append-only.
+        """
+        refuse_append_only(schema, "rewrite")
+
+        def attempt() -> tuple[pa.Table, pa.Table]:
+            table = self._ensure(schema)
+            before = in_order(schema, self._scan(table, schema, Where(), schema.arrow.names))
+            after = in_order(schema, change(before))
+            if not after.equals(before):
+                self._write(table, schema, after, "overwrite", commit, ["rewrite"])
+            return before, after
 
         return retried(attempt)
 
@@ -324,19 +342,23 @@ class DeltaLakeManager:
             raise OSError(f"cannot read {schema.name}: {error}") from error
         return rows.cast(pa.schema([schema.arrow.field(name) for name in columns]))
 
-    def _append(
+    def _write(
         self,
         table: DeltaTable,
         schema: TableSchema,
         rows: pa.Table,
+        mode: Literal["append", "overwrite"],
         commit: Mapping[str, str] | None,
         writers: Iterable[str],
+        predicate: str | None = None,
     ) -> None:
         turns = [Transaction(name, (table.transaction_version(name) or 0) + 1) for name in writers]
         write_deltalake(
             table,
             in_order(schema, rows),
-            mode="append",
+            # In the stub only an overwrite takes a predicate, even if it is None.
+            mode=mode,  # type: ignore[arg-type]
+            predicate=predicate,
             writer_properties=self._writer,
             commit_properties=commit_properties(commit, turns),
         )

@@ -375,3 +375,9 @@ def test_history_of_a_table_that_was_never_written_is_refused(ffe: Run) -> None:
     outcome = ffe("history", TABLE)
     assert outcome.code == 2
     assert "none yet" in outcome.text
+
+
+def test_a_table_without_pairs_or_versions_says_so(ffe: Run) -> None:
+    table = "reference/index_membership"
+    assert "is not of pairs: leave --assets out" in ffe("read", table, "--assets", "AAPL").text
+    assert "use --as-of" in ffe("read", table, "--known-on", "now").text
