@@ -4,12 +4,11 @@ Dagster is the only memory. Every answer here comes from the partition status of
 its materializations; sensors, command line and checks all ask this module.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
-from itertools import accumulate, compress, groupby
-from operator import and_
+from itertools import groupby, takewhile
 
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
@@ -91,7 +90,7 @@ class Watermark:
         pair: Canonical pair.
         first: First day that somebody tried to load (UTC).
         complete_until: Last day before the first hole; ``None`` if ``first`` is one.
-        last_timestamp: Open time of the last bar up to there (UTC).
+        last_timestamp: Open time of the last bar up to there, or of the running day behind (UTC).
         no_data: Days that are complete, and empty.
         open: What is not done from ``first`` until now: days of one state in a row.
     """
@@ -242,14 +241,15 @@ def watermarks(
     found = []
     for pair in loaded:
         days = days_between(first[pair], today)
-        is_done = [states[pair, day].is_done for day in days]
-        done = list(compress(days, accumulate(is_done, and_)))
+        of_day = {day: states[pair, day] for day in days}
+        done = _leading(days, of_day, lambda state: state.is_done)
+        growing = _leading(days[len(done) :], of_day, lambda state: state is State.UNFINISHED)
         found.append(
             Watermark(
                 pair=pair,
                 first=first[pair],
                 complete_until=done[-1] if done else None,
-                last_timestamp=_last_timestamp(instance, asset_key, pair, done),
+                last_timestamp=_last_timestamp(instance, asset_key, pair, [*done, *growing]),
                 no_data=sum(states[pair, day] is State.NO_DATA for day in days),
                 open=list(_open_windows(pair, days, states)),
             )
@@ -354,6 +354,13 @@ def _materialized(version: str, day: date, now: datetime, vendors: Collection[st
         return State.NO_DATA if versions == "0" else State.COMPLETE
     # Also for what somebody reported by hand, of which nobody knows how far it reaches.
     return State.UNFINISHED if now < closes_at(day) else State.LATE
+
+
+def _leading(
+    days: Sequence[date], states: Mapping[date, State], wanted: Callable[[State], bool]
+) -> list[date]:
+    """The first of ``days``, up to the one that is not in a wanted state."""
+    return list(takewhile(lambda day: wanted(states[day]), days))
 
 
 def _last_timestamp(

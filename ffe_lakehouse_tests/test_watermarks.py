@@ -284,6 +284,21 @@ def test_a_pair_that_somebody_only_tried_to_load_is_shown_with_what_failed(
     assert mark.open[0] == (State.FAILED, PairDays("BTCUSD", day(3), day(4)))
 
 
+def test_the_running_day_counts_for_the_last_bar_and_a_hole_before_it_does_not(
+    instance: dg.DagsterInstance,
+) -> None:
+    today = (NOW.date() - FIRST).days
+    report(instance, *range(today))
+    report(instance, today, asked_at=NOW)
+    (mark,) = watermarks(instance, TABLE, PAIRS, NOW)
+    assert mark.complete_until == day(today - 1)
+    assert mark.last_timestamp == datetime(2024, 1, 31, 23, tzinfo=UTC)
+    report(instance, 0, pair="ETHUSD")
+    report(instance, today, pair="ETHUSD", asked_at=NOW)
+    mark = watermarks(instance, TABLE, PAIRS, NOW)[1]
+    assert mark.last_timestamp == datetime(2024, 1, 1, 23, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("empty", [1, 7, 15, 27])
 def test_the_last_bar_is_looked_for_behind_days_without_data(
     instance: dg.DagsterInstance, empty: int
