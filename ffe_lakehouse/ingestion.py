@@ -21,7 +21,7 @@ from ffe_lakehouse.lake.versions import Change, Changes
 from ffe_lakehouse.lake.where import Where
 from ffe_lakehouse.partitions import ONE_DAY, PairDays, day_start
 from ffe_lakehouse.providers.base import RAW_CANDLES, CandleQuery, Page, Provider, ProviderError
-from ffe_lakehouse.schemas import PRICES, TableSchema, dead_letters, raw_candles
+from ffe_lakehouse.schemas import CLOSINGS, PRICES, TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.symbols import Symbol, parse_symbol
 from ffe_lakehouse.timeframes import Timeframe
 from ffe_lakehouse.transforms.rows import Provenance, bronze_rows, failure_rows, letter_rows
@@ -46,6 +46,7 @@ class DayReport:
         unchanged: Bars that were known with the same values.
         duplicate: Exact repetitions within the answer.
         rejected: Records in the dead letters.
+        open_letters: Dead letters of the day that nobody has closed, those of earlier answers too.
         reasons: How often each reason was given; a record may have several.
         expected: Bars that the trading calendar expects to have closed.
         missing: Of these, how many the answer has not.
@@ -64,6 +65,7 @@ class DayReport:
     unchanged: int
     duplicate: int
     rejected: int
+    open_letters: int
     reasons: Counter[str]
     expected: int
     missing: int
@@ -87,6 +89,8 @@ class Ingestion:
         run_id: Dagster run, for the dead letters.
         write: Append-if-changed.
         clock: The present moment (UTC). Only bars that have closed by it are stored.
+        closings: What is known of dead letters that are closed: rows by ``schemas.CLOSINGS``. Asked
+            only where there are letters; a closed one does not speak against its day.
     """
 
     provider: Provider
@@ -96,6 +100,7 @@ class Ingestion:
     run_id: str
     write: Write
     clock: Callable[[], datetime]
+    closings: Callable[[Where], pa.Table] = lambda _: CLOSINGS.arrow.empty_table()
 
     def days(self, window: PairDays) -> Iterator[list[DayReport]]:
         """Load the days of ``window``; yields the reports of a batch once it is committed.
@@ -170,10 +175,6 @@ class Ingestion:
         day_of = _DayNumbers(days)
         day = day_of(answer.places)
         fetched, rejected = day_of.count(day), day_of.count(day[verdict.rejected])
-        counted = verdict.rejected[_is_dirt(verdict)]
-        refused = day_of.count(day[counted]) > self.max_reject_ratio * fetched
-        good = verdict.good[~refused[day[verdict.good]]]
-
         where = Where((days.pair,), days.start, days.end)
         source = Provenance(self.provider.is_mock, days.pair, self.timeframe, now)
         letters = letter_rows(
@@ -186,7 +187,17 @@ class Ingestion:
             self.run_id,
             source,
         )
-        self.write(dead_letters(self.timeframe), letters, where)
+        stored = self.write(dead_letters(self.timeframe), letters, where)
+        dirt, closed_days = _is_dirt(verdict), stored.known_days[:0]
+        if letters.num_rows or stored.known_days.size:
+            closings = self.closings(where)
+            closings = closings.filter(pc.field("timeframe") == self.timeframe.code)
+            closed_days = closings["partition_date"].to_numpy()
+            dirt &= ~pc.is_in(letters["letter_id"], closings["letter_id"]).to_numpy()
+        open_letters = day_of.count(day_of(stored.known_days)) - day_of.count(day_of(closed_days))
+        open_letters += day_of.count(day[verdict.rejected[stored.written]])
+        refused = day_of.count(day[verdict.rejected[dirt]]) > self.max_reject_ratio * fetched
+        good = verdict.good[~refused[day[verdict.good]]]
         kept = pa.array(good)
         bars = bronze_rows(candles.take(kept), answer.vendors.take(kept), source)
         changes = self.write(raw_candles(self.timeframe), bars, where)
@@ -199,6 +210,7 @@ class Ingestion:
             "unchanged": day_of.count(day[good][~changes.written]),
             "duplicate": day_of.count(day[verdict.duplicate]),
             "rejected": rejected,
+            "open_letters": open_letters,
             "expected": day_of.count(day_of(expected)),
             "missing": day_of.count(day_of(_absent(expected, times[good]))),
         }

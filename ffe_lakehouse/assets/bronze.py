@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
 from ffe_lakehouse.assets.metadata import day_metadata, letter_metadata, table_metadata
 from ffe_lakehouse.clock import utc_now
+from ffe_lakehouse.dead_letters import read_closings
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.in_flight import interleave
 from ffe_lakehouse.ingestion import DayReport, Ingestion
@@ -90,6 +91,7 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
                 context, schema, rows, where
             ),
             clock=clock,
+            closings=lambda where: read_closings(io_manager.lake, where),
         )
         failed: defaultdict[str, list[str]] = defaultdict(list)
         refused: defaultdict[str, list[str]] = defaultdict(list)

@@ -83,6 +83,7 @@ def letter_metadata(report: DayReport) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "rows_fetched": report.fetched,
         "rows_rejected": report.rejected,
+        "open_letters": report.open_letters,
         "dagster/partition_row_count": report.rejected,
     }
     if report.rejected:

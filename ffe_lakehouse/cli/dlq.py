@@ -6,19 +6,29 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from ffe_lakehouse.cli import options
-from ffe_lakehouse.dead_letters import export, read_letters, statistics
-from ffe_lakehouse.errors import InputError
+from ffe_lakehouse.cli import dlq_replay, options
+from ffe_lakehouse.cli.dlq_replay import chosen_days, reason_codes
+from ffe_lakehouse.dead_letters import (
+    export,
+    open_letters,
+    read_closings,
+    read_letters,
+    statistics,
+)
 from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.output import cell, grid, json_text
-from ffe_lakehouse.partitions import ONE_DAY, day_start
 from ffe_lakehouse.settings import get_settings
 
 app = typer.Typer(name="dlq", help="The records that were refused, and why.", no_args_is_help=True)
 
 _BAR = 30
 
-Reason = Annotated[str | None, typer.Option(help="Only letters with this reason: high_below_low.")]
+Reason = Annotated[
+    str | None, typer.Option(help="Only letters with one of these, with commas: high_below_low.")
+]
+OpenOnly = Annotated[
+    bool, typer.Option("--open/--all", help="Only the open ones, or closed ones, too.")
+]
 
 
 @app.command()
@@ -27,19 +37,22 @@ def stats(
     timeframes: options.Timeframes = None,
     start: options.Start = None,
     end: options.End = None,
+    open_only: OpenOnly = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Count them by reason, pair, timeframe, provider.
+    """Count them by state, reason, pair, timeframe, provider.
 
     A letter with two reasons counts in both.
     """
-    counts = statistics(_letters(assets, timeframes, start, end))
+    where = chosen_days(assets, start, end)
+    counts = statistics(*_letters(timeframes, where, None, open_only))
     if as_json:
         typer.echo(json_text(counts))
         return
     console = options.console()
-    typer.echo(f"{counts.total:,} dead letters")
+    typer.echo(f"{counts.total:,} dead letters, {counts.by_state.get('open', 0):,} open")
     for title, histogram in (
+        ("state", counts.by_state),
         ("reason", counts.by_reason),
         ("pair", counts.by_pair),
         ("timeframe", counts.by_timeframe),
@@ -60,15 +73,23 @@ def show(
     end: options.End = None,
     reason: Reason = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    open_only: OpenOnly = True,
     as_json: options.AsJson = False,
 ) -> None:
     """Show them, the newest first.
 
-    The most recently rejected ones come first, each with the vendor's record below it.
+    The most recently rejected ones come first, each with the vendor's record below it, and, if it
+    is closed, with who closed it and why.
     """
-    letters = _letters(assets, timeframes, start, end, reason)
+    where = chosen_days(assets, start, end)
+    letters, closings = _letters(timeframes, where, reason, open_only)
     shown = letters.slice(0, limit).to_pylist()
+    closing_of = {closing["letter_id"]: closing for closing in closings.to_pylist()}
     if as_json:
+        told = ("action", "closed_by", "why", "closed_at", "run_id")
+        for letter in shown if not open_only else ():
+            closing = closing_of.get(letter["letter_id"])
+            letter["closing"] = closing and {name: closing[name] for name in told}
         typer.echo(json_text(shown))
         return
     for letter in shown:
@@ -77,7 +98,13 @@ def show(
             f"{bar}  {letter['asset_pair']} {letter['timeframe']}  {letter['source_provider']}"
             f"  {cell(letter['reasons'])}\n    {letter['record']}"
         )
-    typer.echo(f"{len(shown):,} of {letters.num_rows:,} dead letters")
+        if closing := closing_of.get(letter["letter_id"]):
+            typer.echo(
+                f"    {closing['action']} {cell(closing['closed_at'])} by {closing['closed_by']}:"
+                f" {closing['why']}"
+            )
+    kind = "open" if open_only else "dead"
+    typer.echo(f"{len(shown):,} of {letters.num_rows:,} {kind} letters")
 
 
 @app.command("export")
@@ -88,6 +115,7 @@ def export_letters(
     start: options.Start = None,
     end: options.End = None,
     reason: Reason = None,
+    open_only: OpenOnly = True,
 ) -> None:
     """Write them as JSON files, one a batch.
 
@@ -96,26 +124,22 @@ def export_letters(
     A record that has a field `reason` itself, or is no JSON object, stands whole in a field
     `record`.
     """
-    letters = _letters(assets, timeframes, start, end, reason)
+    where = chosen_days(assets, start, end)
+    letters, _ = _letters(timeframes, where, reason, open_only)
     paths = export(letters, output)
-    typer.echo(f"{letters.num_rows:,} dead letters in {len(paths):,} files in {output}")
+    kind = "open" if open_only else "dead"
+    typer.echo(f"{letters.num_rows:,} {kind} letters in {len(paths):,} files in {output}")
+
+
+app.command()(dlq_replay.replay)
+app.command()(dlq_replay.discard)
 
 
 def _letters(
-    assets: str | None,
-    timeframes: str | None,
-    start: str | None,
-    end: str | None,
-    reason: str | None = None,
-) -> pa.Table:
-    first = options.day(start) if start else None
-    last = options.day(end) if end else None
-    if first and last and last < first:
-        raise InputError(f"the end {last} is before the start {first}: swap them")
-    where = Where(
-        pairs=tuple(symbol.name for symbol in options.symbols(assets)) if assets else None,
-        start=day_start(first) if first else None,
-        end=day_start(last + ONE_DAY) if last else None,
-    )
+    timeframes: str | None, where: Where, reason: str | None, open_only: bool
+) -> tuple[pa.Table, pa.Table]:
+    """The letters that are meant, and all closings of their pairs and days."""
     lake = DeltaLakeManager(get_settings().lake_uri)
-    return read_letters(lake, options.timeframes(timeframes), where, reason)
+    letters = read_letters(lake, options.timeframes(timeframes), where, reason_codes(reason))
+    closings = read_closings(lake, where)
+    return (open_letters(letters, closings) if open_only else letters), closings

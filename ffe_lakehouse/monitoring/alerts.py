@@ -6,14 +6,12 @@ it can post: no message here names any part of it.
 
 from urllib.parse import urlsplit
 
-import httpcore
 import orjson
 from pydantic import SecretStr
 
 from ffe_lakehouse import __version__
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.providers.base import ProviderError
-from ffe_lakehouse.providers.transport import Transport
 from ffe_lakehouse.providers.urls import origin
 
 _SETTING = "FFE_ALERT_WEBHOOK_URL"
@@ -39,6 +37,11 @@ def post(webhook: SecretStr, text: str, seconds: float = _SECONDS) -> None:
         AlertError: It was not delivered.
         InputError: ``webhook`` is no address.
     """
+    # Only who tells somebody waits for them; beside trio, httpcore even starts a process.
+    import httpcore
+
+    from ffe_lakehouse.providers.transport import Transport
+
     url = webhook.get_secret_value()
     at = origin(url)
     if not at or not url.isascii() or not url.isprintable() or " " in url:

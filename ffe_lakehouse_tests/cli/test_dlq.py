@@ -27,13 +27,14 @@ def test_stats_count_what_the_tables_hold(ffe: Run, lake: DeltaLakeManager) -> N
     assert counts["by_pair"] == {"BTCUSD": len(hours), "ETHUSD": len(quarters)}
     assert counts["by_timeframe"] == {"1h": len(hours), "15m": len(quarters)}
     assert counts["by_provider"] == {"simulated": counts["total"]}
+    assert counts["by_state"] == {"open": counts["total"]}
 
 
 @pytest.mark.usefixtures("refused")
 def test_stats_are_shown_as_histograms_the_most_frequent_first(ffe: Run) -> None:
     text = ffe("dlq", "stats").text
     counts = json.loads(ffe("dlq", "stats", "--json").text)
-    assert text.startswith(f"{counts['total']} dead letters\n")
+    assert text.startswith(f"{counts['total']} dead letters, {counts['total']} open\n")
     places = [text.index(f"\n{reason} ") for reason in counts["by_reason"]]
     assert places == sorted(places)
     numbers = list(counts["by_reason"].values())
@@ -42,8 +43,8 @@ def test_stats_are_shown_as_histograms_the_most_frequent_first(ffe: Run) -> None
 
 
 def test_no_dead_letters_are_none(ffe: Run, home: Path) -> None:
-    assert ffe("dlq", "stats").text == "0 dead letters\n"
-    assert ffe("dlq", "show").text == "0 of 0 dead letters\n"
+    assert ffe("dlq", "stats").text == "0 dead letters, 0 open\n"
+    assert ffe("dlq", "show").text == "0 of 0 open letters\n"
     assert json.loads(ffe("dlq", "stats", "--json").text)["by_reason"] == {}
     assert ffe("dlq", "export", "--output", home / "out").code == 0
 
@@ -75,6 +76,8 @@ def test_show_is_limited_and_filtered(ffe: Run) -> None:
     assert {letter["partition_date"] for letter in second} == {"2024-01-02"}
     crossed = found("--limit", 500, "--reason", "high_below_low")
     assert crossed == [lt for lt in everything if "high_below_low" in str(lt["reasons"])]
+    either = found("--limit", 500, "--reason", "high_below_low, missing_close")
+    assert len(either) == len(crossed) + len(found("--limit", 500, "--reason", "missing_close"))
 
 
 @pytest.mark.usefixtures("refused")
@@ -85,7 +88,7 @@ def test_the_export_can_be_counted_by_reason(ffe: Run, home: Path) -> None:
     reasons = [record["reason"] for file in files for record in file["records"]]
     assert len(reasons) == counts["total"]
     assert Counter(code for text in reasons for code in text.split(", ")) == counts["by_reason"]
-    assert outcome.text == f"{counts['total']} dead letters in {len(files)} files in out\n"
+    assert outcome.text == f"{counts['total']} open letters in {len(files)} files in out\n"
 
 
 @pytest.mark.usefixtures("refused")

@@ -1,11 +1,9 @@
-"""Dead letters: which records were refused, why, how often, and as JSON files for other tools.
+"""Dead letters as JSON files, for other tools.
 
-Reading only. How a record gets here is decided in ``transforms.validation``; what it looks like as
-a row stands in ``schemas.dead_letters``.
+How a letter looks outside of the lake belongs here; which letters are wanted does not.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -13,77 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.output import whole_file
-from ffe_lakehouse.schemas import REASONS, dead_letters
-from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
 
 _BATCH = ("_ingestion_id", "_extracted_at", "asset_pair", "timeframe", "source_provider")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """How many letters there are, and how many of each kind; the most frequent come first.
-
-    A letter with two reasons counts in both, so these add up to more than the total.
-    """
-
-    total: int
-    by_reason: dict[str, int]
-    by_pair: dict[str, int]
-    by_timeframe: dict[str, int]
-    by_provider: dict[str, int]
-
-
-def read_letters(
-    lake: DeltaLakeManager,
-    timeframes: Sequence[Timeframe] = tuple(TIMEFRAMES.values()),
-    where: Where | None = None,
-    reason: str | None = None,
-) -> pa.Table:
-    """Letters of all these timeframes, the most recently rejected first.
-
-    Args:
-        lake: Where the dead-letter tables are.
-        timeframes: Whose; a table that does not exist yet has no letters.
-        where: Pairs and whole UTC days; every letter if left out.
-        reason: Only letters that have this reason, alone or among others.
-
-    Returns:
-        Rows by ``schemas.dead_letters``.
-
-    Raises:
-        InputError: ``reason`` is no reason code.
-    """
-    if reason is not None and reason not in REASONS:
-        raise InputError(f"unknown reason {reason!r}: use one of {', '.join(REASONS)}")
-    names = [dead_letters(timeframe).name for timeframe in timeframes]
-    letters = pa.concat_tables(
-        [dead_letters(TIMEFRAMES["1d"]).arrow.empty_table()]
-        + [lake.read_table(name, where or Where()) for name in names if lake.table_exists(name)]
-    )
-    if reason is not None:
-        having = [reason in reasons for reasons in letters["reasons"].to_pylist()]
-        letters = letters.filter(pa.array(having, pa.bool_()))
-    return letters.sort_by(
-        [("_extracted_at", "descending"), ("timestamp", "descending"), ("letter_id", "ascending")]
-    )
-
-
-def statistics(letters: pa.Table) -> Statistics:
-    """Count letters, which are rows by ``schemas.dead_letters``."""
-    return Statistics(
-        total=letters.num_rows,
-        by_reason=_histogram(pc.list_flatten(letters["reasons"])),
-        by_pair=_histogram(letters["asset_pair"]),
-        by_timeframe=_histogram(letters["timeframe"]),
-        by_provider=_histogram(letters["source_provider"]),
-    )
-
-
-def _histogram(values: pa.ChunkedArray) -> dict[str, int]:
-    counts = [(entry["values"], entry["counts"]) for entry in pc.value_counts(values).to_pylist()]
-    return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
 
 
 def export(letters: pa.Table, folder: Path) -> list[Path]:

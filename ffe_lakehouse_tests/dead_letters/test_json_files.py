@@ -1,7 +1,6 @@
-"""Reading, counting and exporting dead letters, on real Delta tables."""
+"""Dead letters as JSON files."""
 
 import json
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffe_lakehouse.dead_letters import export, read_letters, statistics
+from ffe_lakehouse.dead_letters import export
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.schemas import dead_letters
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
@@ -92,16 +90,13 @@ def test_an_export_repeated_writes_the_same_files(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == set(before)
 
 
-def test_reasons_are_joined_and_two_of_them_count_in_both(tmp_path: Path) -> None:
+def test_reasons_are_joined(tmp_path: Path) -> None:
     both = letters({"reasons": ["high_below_low", "open_out_of_range"]}, {})
     [path] = export(both, tmp_path)
     assert [record["reason"] for record in records(path)] == [
         "high_below_low, open_out_of_range",
         "high_below_low",
     ]
-    counts = statistics(both)
-    assert counts.total == 2
-    assert counts.by_reason == {"high_below_low": 2, "open_out_of_range": 1}
 
 
 @pytest.mark.parametrize(
@@ -176,52 +171,3 @@ def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing_half(tmp_pa
     with pytest.raises(InputError, match="cannot write"):
         export(letters({}), tmp_path)
     assert list(tmp_path.iterdir()) == [blocked]
-
-
-def test_the_most_frequent_comes_first_and_then_the_alphabet() -> None:
-    counts = statistics(
-        letters(*[{"asset_pair": pair} for pair in ("ETHUSD", "SOLUSD", "BTCUSD", "SOLUSD")])
-    )
-    assert list(counts.by_pair.items()) == [("SOLUSD", 2), ("BTCUSD", 1), ("ETHUSD", 1)]
-    assert counts.by_provider == {"alpha_vantage": 4}
-    assert counts.by_timeframe == {"1h": 4}
-
-
-def test_nothing_is_counted_as_nothing() -> None:
-    counts = statistics(letters())
-    assert (counts.total, counts.by_reason, counts.by_pair) == (0, {}, {})
-
-
-def test_letters_are_read_from_all_timeframes_newest_first(tmp_path: Path) -> None:
-    lake = DeltaLakeManager(tmp_path)
-    assert read_letters(lake).num_rows == 0
-    for n, code in enumerate(["1h", "1m", "1d"]):
-        rejected_at = REJECTED_AT + timedelta(hours=n)
-        rows = letters({"timeframe": code, "_extracted_at": rejected_at}, {"_ingestion_id": "x"})
-        lake.append(dead_letters(TIMEFRAMES[code]), rows)
-    found = read_letters(lake)
-    assert found["timeframe"].to_pylist()[:2] == ["1d", "1m"]
-    assert found.num_rows == 6
-    assert read_letters(lake, [TIMEFRAMES["1m"]]).num_rows == 2
-
-
-def test_letters_are_chosen_by_pair_day_and_reason(tmp_path: Path) -> None:
-    lake = DeltaLakeManager(tmp_path)
-    on_the_15th = {"partition_date": date(2025, 12, 15), "reasons": ["missing_close", "x"]}
-    of_eth = {"asset_pair": "ETHUSD", "partition_asset_pair": "ETHUSD"}
-    lake.append(dead_letters(TIMEFRAMES["1h"]), letters({}, on_the_15th, of_eth))
-    the_15th = datetime(2025, 12, 15, tzinfo=UTC)
-    hours = [TIMEFRAMES["1h"]]
-    assert read_letters(lake, hours, Where(("ETHUSD",))).num_rows == 1
-    assert read_letters(lake, hours, Where(start=the_15th)).num_rows == 1
-    assert read_letters(lake, hours, Where(end=the_15th)).num_rows == 2
-    assert Counter(
-        read_letters(lake, reason="missing_close")["partition_date"].to_pylist()
-    ) == Counter([date(2025, 12, 15)])
-
-
-def test_an_unknown_reason_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"unknown reason 'high < low': use one of .*high_below_low"
-    ):
-        read_letters(DeltaLakeManager(tmp_path), reason="high < low")
