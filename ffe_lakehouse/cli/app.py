@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from ffe_lakehouse import __version__
-from ffe_lakehouse.cli import backfill, check, dev, dlq, pairs, providers, status, tables
+from ffe_lakehouse.cli import (
+    backfill,
+    check,
+    dev,
+    dlq,
+    doctor,
+    gaps,
+    pairs,
+    providers,
+    status,
+    tables,
+)
 
 app = typer.Typer(
     name="ffe",
@@ -38,8 +49,9 @@ app.command()(tables.read)
 app.command()(tables.tables)
 app.command()(tables.history)
 app.command("watermarks")(status.show_watermarks)
-app.command()(status.gaps)
+app.command()(gaps.gaps)
 app.command()(check.check)
 app.add_typer(dlq.app)
 app.add_typer(pairs.app)
 app.command()(providers.providers)
+app.command()(doctor.doctor)

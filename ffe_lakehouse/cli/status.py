@@ -1,15 +1,15 @@
-"""``ffe watermarks`` and ``ffe gaps``: what is loaded, and what is missing in it."""
+"""``ffe watermarks``: what is loaded, and what is open."""
 
 import json
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.clock import utc_now
-from ffe_lakehouse.gaps import find_gaps
+from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
-from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.settings import get_settings
@@ -22,11 +22,17 @@ def show_watermarks(
     assets: options.Assets = None,
     timeframes: options.Timeframes = None,
     as_json: options.AsJson = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="With --json: also days, and what is open.")
+    ] = False,
 ) -> None:
     """Show how far each pair is loaded without a hole.
 
-    And what is open since then: missing, failed, late or unfinished days.
+    And what is open since then: missing, failed, late or unfinished days. --json gives the open
+    time (UTC) of the last bar up to there, as {"BTCUSD_1h": "2025-12-14T10:00:00"}.
     """
+    if details and not as_json:
+        raise InputError("--details is for --json: without it, all is shown anyway")
     wanted = options.timeframes(timeframes)
     found: list[tuple[str, Watermark]] = []
     with open_instance(get_settings()) as instance:
@@ -36,8 +42,16 @@ def show_watermarks(
             marks = watermarks(instance, key, pairs, utc_now())
             found.extend((timeframe.code, mark) for mark in marks)
     found.sort(key=lambda item: item[1].pair)
-    if as_json:
+    if details:
         typer.echo(json.dumps([_as_dict(code, mark) for code, mark in found], indent=2))
+        return
+    if as_json:
+        reached = {
+            f"{mark.pair}_{code}": f"{mark.last_timestamp:%Y-%m-%dT%H:%M:%S}"
+            for code, mark in found
+            if mark.last_timestamp is not None
+        }
+        typer.echo(json.dumps(reached, indent=4))
         return
     if not found:
         typer.echo("Nothing is loaded yet: try `ffe backfill --assets BTCUSD --days 7`.")
@@ -59,68 +73,6 @@ def show_watermarks(
             ", ".join([*windows[:_OPEN_SHOWN], *more]),
         )
     options.console().print(table)
-
-
-def gaps(
-    assets: options.Assets = None,
-    timeframes: options.Timeframes = None,
-    days: options.Days = None,
-    start: options.Start = None,
-    end: options.End = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """List the bars that are missing in loaded days.
-
-    Missing is what the trading calendar expects; closed hours are no gaps.
-    """
-    wanted = options.timeframes(timeframes)
-    settings = get_settings()
-    now = utc_now()
-    if days is None and start is None:
-        first, last = settings.start_date, now.date()
-    else:
-        first, last = options.day_range(days, start, end)
-    lake = DeltaLakeManager(settings.lake_uri)
-    with open_instance(settings) as instance:
-        pairs = options.known_pairs(instance, assets)
-        found = [
-            gap
-            for pair in pairs
-            for timeframe in wanted
-            for gap in find_gaps(instance, lake, pair, timeframe, first, last, now)
-        ]
-    if as_json:
-        typer.echo(
-            json.dumps(
-                [
-                    {
-                        "asset_pair": gap.pair,
-                        "timeframe": gap.timeframe,
-                        "first": gap.first.isoformat(),
-                        "last": gap.last.isoformat(),
-                        "bars": int(gap.bars),
-                    }
-                    for gap in found
-                ],
-                indent=2,
-            )
-        )
-        return
-    table = Table(
-        "pair", "timeframe", "first missing bar", "last", "bars", box=None, pad_edge=False
-    )
-    for gap in found:
-        table.add_row(
-            gap.pair,
-            gap.timeframe,
-            f"{gap.first:%Y-%m-%dT%H:%MZ}",
-            f"{gap.last:%Y-%m-%dT%H:%MZ}",
-            f"{gap.bars:,}",
-        )
-    console = options.console()
-    if found:
-        console.print(table)
-    console.print(f"{sum(gap.bars for gap in found):,} bar(s) missing in {len(found)} gap(s)")
 
 
 def _as_dict(code: str, mark: Watermark) -> dict[str, object]:

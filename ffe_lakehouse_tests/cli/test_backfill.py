@@ -113,7 +113,7 @@ def test_four_years_of_real_quarter_hours_of_a_market_that_closes(
     rows = lake.read_table("bronze/raw_market_data_15m", columns=["timestamp"])
     assert rows.num_rows == 99_619
 
-    (mark,) = shell("watermarks", "--timeframes", "15m", "--json").json
+    (mark,) = shell("watermarks", "--timeframes", "15m", "--details", "--json").json
     assert mark["complete_until"] == "2023-12-31"
     assert mark["watermark"] == "2023-12-29T21:45:00+00:00"
     # 208 Saturdays, and the Sundays and holidays on which not even the evening is traded.
