@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import TypeAlias, cast
 
 import dagster as dg
@@ -41,6 +42,7 @@ class Tally:
     skipped: int
     loaded: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    scores: list[float] = field(default_factory=list)
     last_timestamp: str | None = None
     failed: list[Failed] = field(default_factory=list)
 
@@ -54,6 +56,11 @@ class Tally:
             return "skipped"
         return "success" if self.counts["fetched"] else "no_data"
 
+    @property
+    def quality_score(self) -> float | None:
+        """Mean of the loaded days' scores, 0 to 1; ``None`` if no day was loaded."""
+        return fmean(self.scores) if self.scores else None
+
     def add_letters(self, metadata: _Metadata) -> None:
         """Count a day of dead letters; every day has one, also if its bars were refused."""
         self._count(metadata, "fetched", "rejected")
@@ -63,6 +70,7 @@ class Tally:
         self.loaded += 1
         self._count(metadata, "written", "unchanged", "duplicate")
         self.counts["missing"] += cast("int", metadata["bars_missing"].value)
+        self.scores.append(cast("float", metadata["quality_score"].value))
         if "last_timestamp" in metadata:
             seconds = cast("float", metadata["last_timestamp"].value)
             moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%MZ")
@@ -81,6 +89,7 @@ class Tally:
             "days": {"due": self.due, "loaded": self.loaded, "skipped": self.skipped},
             "rows": {name: self.counts[name] for name in COUNTS},
             "bars_missing": self.counts["missing"],
+            "quality_score": self.quality_score,
             "reasons": [failed.reason for failed in self.failed],
         }
 
@@ -161,7 +170,7 @@ def load(
 
 def _summary(tallies: Sequence[Tally], elapsed: float, console: Console) -> None:
     table = Table("pair", "timeframe", "status", box=None, pad_edge=False)
-    for name in ("days", *COUNTS, "missing"):
+    for name in ("days", *COUNTS, "missing", "quality"):
         table.add_column(name, justify="right")
     table.add_column("until (UTC)")
     for tally in tallies:
@@ -171,6 +180,7 @@ def _summary(tallies: Sequence[Tally], elapsed: float, console: Console) -> None
             tally.timeframe,
             tally.status,
             *(f"{number:,}" for number in numbers),
+            "" if tally.quality_score is None else f"{tally.quality_score:.2%}",
             tally.last_timestamp or "",
         )
     console.print(table)

@@ -138,6 +138,7 @@ def test_a_day_with_an_outage_is_a_warning_and_no_failure(shell: Shell, shared_d
     loaded = shell("backfill", *source, "--assets", "BTCUSD", *days, "--json")
     assert loaded.code == 0
     assert rows_of(loaded)["written"] == 1007 + 2 * 1440
+    assert loaded.json[0]["quality_score"] == pytest.approx((1007 / 1440 + 2) / 3)
     checked = shell("check", "--assets", "BTCUSD", *days, "--json")
     assert checked.code == 0
     warnings = [found for found in checked.json if not found["passed"]]
