@@ -123,6 +123,7 @@ OHLC_RULES = (
 )
 
 BAD_RESPONSE = "bad_response"
+LEGACY_REASON = "legacy_reason"
 
 REASONS: dict[str, str] = {
     "bad_timestamp": "the time is missing or cannot be read",
@@ -133,6 +134,7 @@ REASONS: dict[str, str] = {
     "not_a_number": "a price or the volume is not a finite number",
     **{rule.code: f"breaks the law: {rule.description}" for rule in OHLC_RULES},
     "conflicting_duplicate": "a later record of the same answer gives the same bar other values",
+    LEGACY_REASON: "the old engine refused it; the record's `reason` says why, in its words",
     BAD_RESPONSE: "the vendor's answer as a whole could not be read: the record says why",
 }
 """Every reason a record can be rejected for, with its meaning. Codes are stable."""

@@ -12,6 +12,7 @@ from ffe_lakehouse.cli import (
     dlq,
     doctor,
     gaps,
+    legacy,
     pairs,
     providers,
     status,
@@ -55,3 +56,4 @@ app.add_typer(dlq.app)
 app.add_typer(pairs.app)
 app.command()(providers.providers)
 app.command()(doctor.doctor)
+app.command()(legacy.import_legacy)

@@ -81,7 +81,7 @@ def letter_rows(
     """
     times = candles["timestamp"].take(pa.array(verdict.rejected, pa.int64()))
     records = [record(int(row)) for row in verdict.rejected]
-    return _letters(times, records, verdict.reasons, days, vendors, window, run_id, source)
+    return letter_table(times, records, verdict.reasons, days, vendors, window, run_id, source)
 
 
 def failure_rows(
@@ -94,10 +94,10 @@ def failure_rows(
     days = np.array([day], dtype="datetime64[D]")
     records = [json.dumps({"error": str(failure)})]
     times, vendors = pa.nulls(1, TIMESTAMP), pa.array([vendor])
-    return _letters(times, records, [(BAD_RESPONSE,)], days, vendors, window, run_id, source)
+    return letter_table(times, records, [(BAD_RESPONSE,)], days, vendors, window, run_id, source)
 
 
-def _letters(
+def letter_table(
     times: pa.Array | pa.ChunkedArray,
     records: list[str],
     reasons: Sequence[tuple[str, ...]],
@@ -107,6 +107,7 @@ def _letters(
     run_id: str,
     source: Provenance,
 ) -> pa.Table:
+    """Refused records as rows of the dead-letter table: one a record, all columns of one length."""
     columns = source.columns(days, vendors) | {
         "letter_id": pa.array(_letter_ids(source, days, vendors, records), pa.string()),
         "timestamp": times,
