@@ -13,6 +13,7 @@ from ffe_lakehouse.automation.alert_sensors import alert_sensors
 from ffe_lakehouse.automation.daily import daily_schedule
 from ffe_lakehouse.automation.dlq_job import dlq_replay
 from ffe_lakehouse.automation.freshness import freshness_checks
+from ffe_lakehouse.automation.housekeeping import housekeeping_job, housekeeping_schedule
 from ffe_lakehouse.automation.incremental import incremental_load_sensor
 from ffe_lakehouse.automation.jobs import checking, daily, historical, ingestion, processing
 from ffe_lakehouse.automation.landing import landing, landing_sensor
@@ -33,6 +34,7 @@ def defs() -> dg.Definitions:
     settings = get_settings()
     nightly = daily_policy(timedelta(minutes=settings.daily_sla_minutes))
     computed = [*bronze_assets(), *quality_assets(nightly)]
+    tidying = housekeeping_job()
     return dg.Definitions(
         assets=[*computed, closings_asset(), *reference_assets()],
         asset_checks=[
@@ -41,8 +43,8 @@ def defs() -> dg.Definitions:
             *freshness_checks(),
             *left_failed_checks([key for asset in computed for key in asset.keys]),
         ],
-        jobs=[ingestion, processing, historical, checking, daily, landing, dlq_replay],
-        schedules=[daily_schedule()],
+        jobs=[ingestion, processing, historical, checking, daily, landing, dlq_replay, tidying],
+        schedules=[daily_schedule(), housekeeping_schedule(tidying)],
         sensors=[incremental_load_sensor(), landing_sensor(), *alert_sensors()],
         resources={
             "io_manager": DeltaIOManager(

@@ -254,6 +254,17 @@ class PooledSqliteEventLogStorage(stock.SqliteEventLogStorage):
                 index.execute(events.delete().where(doomed))
         self.wipe_asset_cached_status(asset_key)
 
+    def delete_events(self, run_id: str) -> None:
+        """Delete the events of a run with the file of its shard, which the stock method keeps."""
+        super().delete_events(run_id)
+        connections = self._own_connections()
+        with connections.lock:
+            if run_id in connections.shards:
+                connections.shards.pop(run_id).engine.dispose()
+            self._initialized_dbs.discard(run_id)
+            for suffix in ("", "-wal", "-shm"):
+                Path(self.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
+
     def wipe(self) -> None:
         """Delete all events, closing the files that the stock method unlinks."""
         self._close()
