@@ -183,7 +183,7 @@ def settings_of(environment: dict[str, str], state: str) -> Settings:
     """Settings without limits that lead to a double elsewhere."""
     mine = {name.removeprefix("FFE_").lower(): value for name, value in environment.items()}
     given: dict[str, Any] = {**mine, "coinbase_plan": "unlimited", "http_state_dir": state}
-    return Settings(_env_file=None, **given)  # type: ignore[call-arg]
+    return Settings(_env_file=None, **given)  # type: ignore[call-arg] # not a field
 
 
 def load(provider: Provider, window: PairDays) -> None:

@@ -15,11 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 
-from ffe_lakehouse.assets.events import evaluated, finished
+from ffe_lakehouse.assets.events import evaluated, finished, target
 from ffe_lakehouse.assets.metadata import METADATA_ROWS
 from ffe_lakehouse.calendars import expected_bars
 from ffe_lakehouse.io_manager import DeltaIOManager
@@ -234,7 +231,5 @@ def _evaluation(
         severity=CHECKS[name][0],
         description=finding.note,
         metadata=metadata,
-        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        ),
+        target_materialization_data=target(record),
     )

@@ -11,11 +11,8 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 
-from ffe_lakehouse.assets.events import evaluated, finished
+from ffe_lakehouse.assets.events import evaluated, finished, target
 from ffe_lakehouse.dead_letters import (
     against_their_day,
     open_letters,
@@ -113,7 +110,5 @@ def _evaluation(
         else f"{share:.2%} of the day's {fetched} records are open dead letters. Mend their cause"
         " and replay them, or discard them: `ffe dlq show|replay|discard`.",
         metadata=metadata,
-        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        ),
+        target_materialization_data=target(record),
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.settings import AssetClass
 
-# ISO 4217 codes that trade against each other, and the metals quoted like them.
+# ISO 4217 codes that trade against each other, and the metals quoted like them. As one text: a list
+# of 32 quoted codes would be a page.
 _FIAT = frozenset(
     "USD EUR GBP JPY CHF AUD NZD CAD SEK NOK DKK SGD HKD CNH CNY MXN ZAR TRY PLN HUF CZK ILS THB"  # noqa: SIM905
     " INR KRW BRL XAU XAG XPT XPD".split()

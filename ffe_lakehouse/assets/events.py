@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.data_version import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
@@ -47,6 +50,13 @@ def evaluated(
             f" {'passed' if evaluation.passed else 'did not pass'} on {evaluation.partition}.",
             DagsterEventBatchMetadata(batch, is_end=number == len(evaluations)),
         )
+
+
+def target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    """The materialization that a check has looked at."""
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
 
 
 def finished(

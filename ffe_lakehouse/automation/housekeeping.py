@@ -17,7 +17,8 @@ from dagster._core.storage.tags import (
 from ffe_lakehouse.assets.bronze import INGEST_PREFIX
 from ffe_lakehouse.automation.incremental import LOAD_TAG
 from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.partitions import ASSET_PAIR, PairDays, split_key, table_key
+from ffe_lakehouse.partitions import ASSET_PAIR, split_key, table_key
+from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.timeframes import parse_timeframe
 from ffe_lakehouse.watermarks import latest_materializations
@@ -64,8 +65,8 @@ def _keys(first: str, last: str, pairs: Sequence[str]) -> list[str]:
     (pair, begin), (other, end) = split_key(first), split_key(last)
     if pair not in pairs or other not in pairs:
         return []
-    among = pairs[pairs.index(pair) : pairs.index(other) + 1]
-    return [key for each in among for key in PairDays(each, begin, end).keys]
+    among = tuple(pairs[pairs.index(pair) : pairs.index(other) + 1])
+    return Box(among, begin, end, ()).keys
 
 
 def housekeeping_job(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> dg.JobDefinition:

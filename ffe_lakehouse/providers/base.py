@@ -117,6 +117,7 @@ def _number(value: object) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
+        # Whatever a vendor sent is tried; what cannot be a number at all is a TypeError.
         return float(value) if "_" not in str(value) else float("nan")  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return float("nan")
