@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake import DeltaLakeManager
-from ffe_lakehouse.lake.manager import table_schema
+from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.schemas import all_tables
 
 _LAYERS = ("bronze", "silver", "gold", "quality", "reference")

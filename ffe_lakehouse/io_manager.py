@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.lake.frames import as_arrow
-from ffe_lakehouse.lake.manager import table_schema
+from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.lake.versions import Changes
 from ffe_lakehouse.partitions import PairDays, windows
 from ffe_lakehouse.schemas import TableSchema

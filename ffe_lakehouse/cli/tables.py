@@ -11,7 +11,7 @@ from ffe_lakehouse.cli import options
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.inventory import commits, summarize, table_name
 from ffe_lakehouse.lake import DeltaLakeManager, Where
-from ffe_lakehouse.lake.manager import table_schema
+from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.output import GAP, cell, grid, json_text, row_writer, size
 from ffe_lakehouse.partitions import day_start
 from ffe_lakehouse.schemas import TableSchema

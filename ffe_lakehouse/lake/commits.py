@@ -2,10 +2,11 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from deltalake import CommitProperties, Transaction
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 # 64 parallel rewrites of disjoint partitions: one failed with the default 15, none with 50.
@@ -24,6 +25,21 @@ def commit_properties(
         max_commit_retries=_COMMIT_RETRIES,
         app_transactions=turns,
     )
+
+
+def turns_of(way: str, rows: pa.Table) -> list[str]:
+    """Application ids of a write that must not be overtaken: one a pair of ``rows``.
+
+    A table that knows no pairs has one for all.
+    """
+    if "partition_asset_pair" not in rows.column_names:
+        return [way]
+    return [f"{way}:{pair}" for pair in rows["partition_asset_pair"].unique().to_pylist()]
+
+
+def transactions(table: DeltaTable, turns: Iterable[str]) -> list[Transaction]:
+    """The next turn of every application id."""
+    return [Transaction(name, (table.transaction_version(name) or 0) + 1) for name in turns]
 
 
 def retried(attempt: Callable[[], T]) -> T:

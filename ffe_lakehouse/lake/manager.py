@@ -7,20 +7,21 @@ something, merged by key, or put in the place of exactly the rows that a ``Where
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Transaction, WriterProperties, write_deltalake
-from deltalake import Schema as DeltaSchema
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake.commits import commit_properties, retried
+from ffe_lakehouse.lake.commits import commit_properties, retried, transactions, turns_of
 from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only
+from ffe_lakehouse.lake.merging import Difference, Merged, difference, merge_difference
+from ffe_lakehouse.lake.tables import delta_schema, table_schema, version_at
 from ffe_lakehouse.lake.versions import Changes, compare, newest_versions, refuse_repeats
-from ffe_lakehouse.lake.where import Where, around, in_utc
+from ffe_lakehouse.lake.where import Where, in_utc
 from ffe_lakehouse.schemas import TableSchema, all_tables
 
 
@@ -134,9 +135,7 @@ class DeltaLakeManager:
             if not changes.written.any():
                 return changes
             fresh = stamped.filter(pa.array(changes.written))
-            pairs = fresh["partition_asset_pair"].unique().to_pylist()
-            turns = [f"append:{pair}" for pair in pairs]
-            self._write(table, schema, fresh, "append", commit, turns)
+            self._write(table, schema, fresh, "append", commit, turns_of("append", fresh))
             return replace(changes, version=table.version())
 
         return retried(attempt)
@@ -161,23 +160,52 @@ class DeltaLakeManager:
             table = self._ensure(schema)
             if rows.num_rows == 0:
                 return None
-            # Without the partition predicate a merge reads the whole table: 460 against 61 ms.
-            inside = around(rows).sql(schema, prefix="target.")
-            by_key = " AND ".join(f"target.{name} = source.{name}" for name in schema.key)
-            (
-                table.merge(
-                    in_order(schema, rows),
-                    predicate=f"{inside} AND {by_key}",
-                    source_alias="source",
-                    target_alias="target",
-                    writer_properties=self._writer,
-                    commit_properties=commit_properties(commit, []),
-                )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute()
-            )
+            all_of_it = Difference(rows, rows.slice(0, 0), rows.slice(0, 0), 0)
+            merge_difference(table, schema, all_of_it, self._writer, commit, [])
             return table.version()
+
+        return retried(attempt)
+
+    def merge_if_changed(
+        self,
+        schema: TableSchema,
+        rows: pa.Table,
+        where: Where,
+        commit: Mapping[str, str] | None = None,
+    ) -> Merged:
+        """Make the rows that ``where`` selects equal to ``rows``, and touch only what differs.
+
+        Rows that are equal stay where they are: to write the same again commits nothing, and to
+        write what is only new is an append, which rewrites no file. Safe beside other writers as
+        ``append_if_changed`` is (application id ``merge:<pair>``).
+
+        Args:
+            schema: The table.
+            rows: Rows by ``schema``, all of them inside ``where``.
+            where: Pairs and time; what it selects and ``rows`` has not is deleted.
+            commit: Written into the Delta log beside the commit.
+
+        Raises:
+            InputError: The table is append-only, the rows do not fit ``schema``, or a key occurs
+                twice among them.
+        """
+        refuse_append_only(schema, "merge")
+        rows = in_order(schema, rows)
+        refuse_repeats(schema, rows)
+
+        def attempt() -> Merged:
+            table = self._ensure(schema)
+            known = self._scan(table, schema, where, schema.arrow.names)
+            found = difference(schema, rows, known)
+            if not found.differs:
+                return found.merged(None)
+            touched = pa.concat_tables([found.new, found.changed, found.gone])
+            turns = turns_of("merge", touched)
+            if found.new.num_rows == touched.num_rows:
+                self._write(table, schema, found.new, "append", commit, turns)
+            else:
+                merge_difference(table, schema, found, self._writer, commit, turns)
+            return found.merged(table.version())
 
         return retried(attempt)
 
@@ -310,7 +338,7 @@ class DeltaLakeManager:
             raise InputError(f"{name}: version {version} or as of {as_of}? Name one of them")
         table = DeltaTable(self.table_uri(name), storage_options=self._options)
         if as_of is not None:
-            version = _version_at(name, table.history(), in_utc(as_of))
+            version = version_at(name, table.history(), in_utc(as_of))
         if version is not None and not 0 <= version <= table.version():
             raise InputError(f"{name} has no version {version}: it has 0 to {table.version()}")
         # One of the two was given, so there is a version now.
@@ -323,7 +351,7 @@ class DeltaLakeManager:
         except TableNotFoundError:
             DeltaTable.create(
                 self.table_uri(schema.name),
-                schema=_delta_schema(schema),
+                schema=delta_schema(schema),
                 mode="ignore",
                 partition_by=list(schema.partition_by),
                 description=schema.description,
@@ -352,7 +380,6 @@ class DeltaLakeManager:
         writers: Iterable[str],
         predicate: str | None = None,
     ) -> None:
-        turns = [Transaction(name, (table.transaction_version(name) or 0) + 1) for name in writers]
         write_deltalake(
             table,
             in_order(schema, rows),
@@ -360,40 +387,5 @@ class DeltaLakeManager:
             mode=mode,  # type: ignore[arg-type]
             predicate=predicate,
             writer_properties=self._writer,
-            commit_properties=commit_properties(commit, turns),
+            commit_properties=commit_properties(commit, transactions(table, writers)),
         )
-
-
-def _version_at(name: str, history: list[dict[str, Any]], moment: datetime) -> int:
-    # load_as_version(moment) goes by the time of the log's files, which a copied lake has anew.
-    commits = {
-        int(entry["version"]): datetime.fromtimestamp(int(entry["timestamp"]) / 1000, UTC)
-        for entry in history
-    }
-    before = [version for version, committed in commits.items() if committed <= moment]
-    if not before:
-        first = min(commits.values())
-        raise InputError(f"{name} did not exist at {moment}: its first commit is of {first}")
-    return max(before)
-
-
-def table_schema(name: str) -> TableSchema:
-    """The schema of table ``name``.
-
-    Raises:
-        InputError: There is no such table.
-    """
-    tables = all_tables()
-    if name not in tables:
-        raise InputError(f"unknown table {name!r}: use one of {', '.join(tables)}")
-    return tables[name]
-
-
-def _delta_schema(schema: TableSchema) -> DeltaSchema:
-    fields = DeltaSchema.from_arrow(schema.arrow).fields
-    return DeltaSchema(
-        [
-            Field(f.name, f.type, nullable=f.nullable, metadata={"comment": column.description})
-            for f, column in zip(fields, schema.columns, strict=True)
-        ]
-    )

@@ -27,6 +27,7 @@ class Where:
         start: First moment, included.
         end: First moment after.
         known_on: Leave out what was extracted after this moment.
+        timeframes: Codes, of a table that holds several; every timeframe, or a table of one.
 
     Raises:
         InputError: A moment has no time zone.
@@ -36,6 +37,7 @@ class Where:
     start: datetime | None = None
     end: datetime | None = None
     known_on: datetime | None = None
+    timeframes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Turn the moments to UTC."""
@@ -50,6 +52,9 @@ class Where:
         if self.pairs is not None:
             among = f"{prefix}partition_asset_pair IN ({_texts(self.pairs)})"
             parts.append(among if self.pairs else "FALSE")
+        if self.timeframes is not None:
+            among = f"{prefix}timeframe IN ({_texts(self.timeframes)})"
+            parts.append(among if self.timeframes else "FALSE")
         for operator, moment in ((">=", self.start), ("<", self.end)):
             if moment is None:
                 continue

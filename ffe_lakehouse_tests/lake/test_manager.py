@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake import DeltaLakeManager, Where
-from ffe_lakehouse.lake.manager import table_schema
+from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse_tests.builders import KNOWN, START, bars, box, day, facts, raw
