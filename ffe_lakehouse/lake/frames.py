@@ -1,10 +1,18 @@
 """Frames on their way into a table: columns by name, types that fit, rows in order."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.schemas import TableSchema
+
+_RUN = 100
+"""Runs of fewer rows, on average, are no faster to put in order than the rows themselves."""
 
 
 def as_arrow(schema: TableSchema, rows: pd.DataFrame | pa.Table) -> pa.Table:
@@ -34,15 +42,55 @@ def as_arrow(schema: TableSchema, rows: pd.DataFrame | pa.Table) -> pa.Table:
 
 def in_order(schema: TableSchema, rows: pa.Table) -> pa.Table:
     """``rows`` by ``schema``, sorted as its files are."""
-    rows = as_arrow(schema, rows)
-    *outer, inner = schema.sort_by
-    if pa.types.is_timestamp(schema.arrow.field(inner).type) and all(
-        len(rows[name].unique()) <= 1 for name in outer
-    ):
-        values = rows[inner].cast(pa.int64()).to_numpy() if not rows[inner].null_count else None
-        if values is not None and (values[1:] >= values[:-1]).all():
-            return rows  # Sorting a million ordered rows costs as much as writing them.
-    return rows.sort_by([(name, "ascending") for name in schema.sort_by])
+    return sorted_by(as_arrow(schema, rows), schema.sort_by)
+
+
+def sorted_by(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """``rows`` ascending by these columns; moved only if they are not so already.
+
+    What comes from files is ordered within each of them: as a rule it is enough to put these in
+    order. (Sorting a million rows of 40 columns takes four times as long as writing them.)
+    """
+    descents, _ = _steps(rows, names)
+    cuts = np.flatnonzero(descents) + 1
+    if not cuts.size:
+        return rows
+    if cuts.size < rows.num_rows / _RUN and not any(rows[name].null_count for name in names):
+        begins, ends = [0, *cuts.tolist()], [*cuts.tolist(), rows.num_rows]
+        heads = rows.select(names).take(begins)
+        order = pc.sort_indices(heads, [(name, "ascending") for name in names]).to_pylist()
+        runs = [rows.slice(begins[run], ends[run] - begins[run]) for run in order]
+        moved = pa.concat_tables(runs)
+        if not _steps(moved, names)[0].any():
+            return moved
+    return rows.sort_by([(name, "ascending") for name in names])
+
+
+def ascends_strictly(rows: pa.Table, names: Sequence[str]) -> bool:
+    """Whether rows are in order by these columns, the first counting most, and no two are equal."""
+    descents, ties = _steps(rows, names)
+    return not (descents.any() or ties.any())
+
+
+def _steps(rows: pa.Table, names: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """From each row to the next: whether it goes down, and whether it stays; shape (rows - 1,).
+
+    A null counts as the highest value, as it does for ``pa.Table.sort_by``.
+    """
+    ties = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
+    descents = np.zeros(ties.size, dtype=bool)
+    for name in names:
+        before, after = rows[name].slice(0, ties.size), rows[name].slice(1)
+        down, same = pc.greater(before, after), pc.equal(before, after)
+        if rows[name].null_count:
+            falls = pc.and_(pc.is_null(before), pc.is_valid(after))
+            down = pc.coalesce(down, falls)
+            same = pc.coalesce(same, pc.and_(pc.is_null(before), pc.is_null(after)))
+        descents |= ties & down.to_numpy()
+        ties &= same.to_numpy()
+        if not ties.any():
+            break
+    return descents, ties
 
 
 def refuse_append_only(schema: TableSchema, way: str) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake.commits import commit_properties, retried, transactions, turns_of
-from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only
+from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only, sorted_by
 from ffe_lakehouse.lake.merging import Difference, Merged, difference, merge_difference
-from ffe_lakehouse.lake.tables import delta_schema, table_schema, version_at
+from ffe_lakehouse.lake.tables import delta_schema, table_schema, version_at, writer_properties
 from ffe_lakehouse.lake.versions import Changes, compare, newest_versions, refuse_repeats
 from ffe_lakehouse.lake.where import Where, in_utc
 from ffe_lakehouse.schemas import TableSchema, all_tables
@@ -43,8 +43,7 @@ class DeltaLakeManager:
         """Nothing is read or written before the first call."""
         self.storage_path = str(storage_path).rstrip("/")
         self._options = dict(storage_options or {})
-        # The stub wants a literal; delta-rs itself refuses a codec that it does not know.
-        self._writer = WriterProperties(compression=compression.upper())  # type: ignore[arg-type]
+        self._compression = compression
         # One snapshot a thread: what a thread compares with must not move under its feet until it
         # has committed, or two threads append the same row.
         self._of_thread = threading.local()
@@ -161,7 +160,7 @@ class DeltaLakeManager:
             if rows.num_rows == 0:
                 return None
             all_of_it = Difference(rows, rows.slice(0, 0), rows.slice(0, 0), 0)
-            merge_difference(table, schema, all_of_it, self._writer, commit, [])
+            merge_difference(table, schema, all_of_it, self._compression, commit, [])
             return table.version()
 
         return retried(attempt)
@@ -204,7 +203,7 @@ class DeltaLakeManager:
             if found.new.num_rows == touched.num_rows:
                 self._write(table, schema, found.new, "append", commit, turns)
             else:
-                merge_difference(table, schema, found, self._writer, commit, turns)
+                merge_difference(table, schema, found, self._compression, commit, turns)
             return found.merged(table.version())
 
         return retried(attempt)
@@ -318,8 +317,7 @@ class DeltaLakeManager:
         rows = self._scan(table, schema, where, list(dict.fromkeys([*wanted, *helpers])))
         if newest or where.known_on is not None:
             rows = newest_versions(rows, schema.key)
-        order = [(column, "ascending") for column in dict.fromkeys((*schema.sort_by, *stamp))]
-        return rows.sort_by(order).select(wanted)
+        return sorted_by(rows, list(dict.fromkeys((*schema.sort_by, *stamp)))).select(wanted)
 
     def get_table_history(self, name: str, limit: int | None = None) -> list[dict[str, object]]:
         """The commits of a table, newest first, as delta-rs tells them."""
@@ -386,6 +384,6 @@ class DeltaLakeManager:
             # In the stub only an overwrite takes a predicate, even if it is None.
             mode=mode,  # type: ignore[arg-type]
             predicate=predicate,
-            writer_properties=self._writer,
+            writer_properties=writer_properties(schema, self._compression),
             commit_properties=commit_properties(commit, transactions(table, writers)),
         )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, WriterProperties
+from deltalake import DeltaTable
 
 from ffe_lakehouse.lake.commits import commit_properties, transactions
 from ffe_lakehouse.lake.frames import in_order
+from ffe_lakehouse.lake.tables import writer_properties
 from ffe_lakehouse.lake.where import around
 from ffe_lakehouse.schemas import TableSchema
 
@@ -89,7 +90,7 @@ def merge_difference(
     table: DeltaTable,
     schema: TableSchema,
     found: Difference,
-    writer: WriterProperties,
+    compression: str,
     commit: Mapping[str, str] | None,
     turns: Iterable[str],
 ) -> None:
@@ -108,7 +109,7 @@ def merge_difference(
             predicate=f"{inside} AND {by_key}",
             source_alias="source",
             target_alias="target",
-            writer_properties=writer,
+            writer_properties=writer_properties(schema, compression),
             commit_properties=commit_properties(commit, transactions(table, turns)),
         )
         .when_matched_delete(f"source.{_GONE}")
