@@ -162,6 +162,19 @@ class Settings(BaseSettings):
     price_range: dict[AssetClass, PriceRange] = Field(
         default_factory=_default_price_range, description="By asset class."
     )
+    provider_priority: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        ("alpha_vantage", "coinbase", "oanda", "alpaca", "polygon", "yahoo"),
+        description="Of several vendors' bars, the first of these is the one in Silver.",
+    )
+    max_deviation_bps: float = Field(
+        50.0,
+        gt=0,
+        description="A day on which two vendors' closes differ by more, in the median, raises a"
+        " warning. Basis points.",
+    )
+    base_timeframe: Literal["1m", "5m", "15m", "1h", "4h", "1d"] = Field(
+        "5m", description="At whose closes the six timeframes are looked at together."
+    )
     max_log_move: float = Field(
         0.5,
         gt=0,

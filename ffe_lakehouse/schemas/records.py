@@ -8,11 +8,33 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from ffe_lakehouse.schemas.table import DERIVED, PROVENANCE, TIMESTAMP, Column, TableSchema
+from ffe_lakehouse.schemas.table import (
+    DERIVED,
+    PROVENANCE,
+    TIMESTAMP,
+    Column,
+    Rule,
+    TableSchema,
+)
 
 _NUMBER, _TEXT, _FLAG = pa.float64(), pa.string(), pa.bool_()
 _RECORD = Column("record", pa.string(), "The record as JSON, keys sorted, nothing left out.")
 _PERIOD = DERIVED[-1]
+
+
+def _above_zero(column: str) -> Rule:
+    return Rule(
+        "price_not_positive", f"{column} is above zero, if there is one", lambda f: f[column] <= 0
+    )
+
+
+def _not_below_zero(column: str) -> Rule:
+    return Rule(
+        "price_not_positive",
+        f"{column} is not below zero, if there is one",
+        lambda f: f[column] < 0,
+    )
+
 
 RAW_AI_DECISIONS = TableSchema(
     name="bronze/raw_ai_decisions",
@@ -48,6 +70,18 @@ RAW_AI_DECISIONS = TableSchema(
     ),
     key=("asset_pair", "decision_id", "timestamp"),
     values=("record",),
+    rules=(
+        Rule(
+            "confidence_out_of_range",
+            "confidence lies in [0, 100]",
+            lambda f: (f["confidence"] < 0) | (f["confidence"] > 100),
+        ),
+        _above_zero("entry_price"),
+        _above_zero("stop_loss_price"),
+        # Zero is what the engine suggests to put into a HOLD.
+        _not_below_zero("suggested_amount"),
+        _not_below_zero("recommended_position_size"),
+    ),
     sort_by=("asset_pair", "timestamp", "decision_id"),
     append_only=True,
 )
@@ -82,6 +116,14 @@ RAW_TRADE_EXECUTIONS = TableSchema(
     # that holds, in whatever order the files come.
     key=("asset_pair", "trade_id", "timestamp"),
     values=("record",),
+    rules=(
+        *map(_above_zero, ("entry_price", "entry_size", "exit_price", "exit_size")),
+        Rule(
+            "exit_before_entry",
+            "exit_time is not before entry_time",
+            lambda f: f["exit_time"] < f["entry_time"],
+        ),
+    ),
     sort_by=("asset_pair", "timestamp", "trade_id"),
     append_only=True,
 )
@@ -141,7 +183,7 @@ RAW_NEWS_SENTIMENT = TableSchema(
         *PROVENANCE,
         _PERIOD,
     ),
-    key=("asset_pair", "source_provider", "article_id", "ticker"),
+    key=("asset_pair", "source_provider", "article_id", "ticker", "timestamp"),
     values=("record",),
     sort_by=("asset_pair", "timestamp", "article_id"),
     append_only=True,
@@ -157,12 +199,15 @@ RECORDS = (
 RECORD_REASONS: dict[str, str] = {
     "unreadable_file": "the file, or a line of it, is no JSON object",
     "missing_field": "a field that a record cannot do without is missing; `detail` names it",
+    "wrong_type": "a field holds another kind of value than it should: an object for a number",
     "bad_time": "a time cannot be read",
+    "in_the_future": "its time is more than a day ahead of the clock",
+    "before_start_date": "its time is before FFE_START_DATE, the first day of the lake",
     "unknown_product": "the pair is none that is known: a futures code, a misspelling",
     "unknown_action": "the action is none of BUY, SELL, HOLD",
     "unknown_side": "the side is none of LONG, SHORT",
     "not_finite": "a number cannot be read as a finite one",
-    "price_not_positive": "a price or a size is not above zero",
+    "price_not_positive": "a price or a traded size is not above zero, or a suggested one below",
     "confidence_out_of_range": "the confidence is not in [0, 100]",
     "exit_before_entry": "the trade ends before it begins",
     "conflicting_version": "two records of the same answer give the same fact other values",

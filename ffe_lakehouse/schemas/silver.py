@@ -74,8 +74,8 @@ INDICATORS: dict[str, str] = {
     "sma_200": "Simple moving average of the close.",
     "stoch_k_14_3": "Slow stochastic %K, 0 to 100.",
     "stoch_d_14_3_3": "Slow stochastic %D: SMA 3 of %K.",
-    "obv": "On-balance volume since the start of the history that is read; null without volume.",
-    "vwap_session": "Volume-weighted typical price since the session began; null without volume.",
+    "obv": "On-balance volume since the storage period began; null without volume.",
+    "vwap_session": "Volume-weighted (H+L+C)/3 since 00:00 UTC; null without volume.",
     "returns": "Close over the close of the bar before, less one.",
     "log_returns": "Natural logarithm of close over the close of the bar before.",
     "realized_volatility_20": "Standard deviation of the last 20 log returns; not annualized.",
@@ -90,10 +90,21 @@ MARKET_DATA_ENRICHED = TableSchema(
     columns=(
         *_BAR,
         *(Column(name, _NUMBER, what, True) for name, what in INDICATORS.items()),
-        Column("market_regime", _TEXT, f"One of {', '.join(REGIMES)}.", True),
+        Column(
+            "market_regime",
+            _TEXT,
+            f"One of {', '.join(REGIMES)}; null for the first 213 bars.",
+            True,
+        ),
         Column("trend_direction", pa.int8(), "1 if +DI is above -DI, -1 if below, else 0.", True),
-        Column("bars_seen", pa.int64(), "Bars that the row is computed from, itself included."),
-        Column("is_warm", pa.bool_(), "Enough bars before it: no value hangs on where they begin."),
+        Column(
+            "bars_seen",
+            pa.int64(),
+            "Bars from the start of its history to this one, both included.",
+        ),
+        Column(
+            "is_warm", pa.bool_(), "More than 400 bars seen: no value hangs on where they begin."
+        ),
         *_PLACE,
     ),
     key=_KEY,
@@ -112,6 +123,7 @@ MULTI_TIMEFRAME_ANALYSIS = TableSchema(
         Column("closed_at", TIMESTAMP, "Close of the base bar: nothing later is known here (UTC)."),
         Column("close", _NUMBER, "Close of the base bar, in the quote currency."),
         Column("is_mock", pa.bool_(), "True if any of the bars is simulated."),
+        Column("is_warm", pa.bool_(), "Every bar that has a score is warm."),
         *(
             column
             for code in TIMEFRAMES
