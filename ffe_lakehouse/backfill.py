@@ -124,6 +124,13 @@ def execute(
     return execute_run_iterator(InMemoryJob(job), run, instance)
 
 
+def failure_text(event: dg.DagsterEvent) -> str:
+    """Why a step failed: what it said itself, or else the error."""
+    data = event.step_failure_data
+    said = data.user_failure_data
+    return (said.description if said else None) or data.error_display_string
+
+
 def _failures(event: dg.DagsterEvent) -> list[Failed]:
     timeframe = (event.step_key or "").removeprefix(INGEST_PREFIX)
     data = event.step_failure_data

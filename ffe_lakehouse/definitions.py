@@ -7,21 +7,28 @@ import dagster as dg
 
 from ffe_lakehouse.assets.bronze import bronze_assets
 from ffe_lakehouse.assets.closings import closings_asset
+from ffe_lakehouse.assets.derivations import derived_assets
+from ffe_lakehouse.assets.news import news_assets
 from ffe_lakehouse.assets.quality import quality_assets
+from ffe_lakehouse.assets.records import record_assets
 from ffe_lakehouse.assets.reference import reference_assets
 from ffe_lakehouse.automation.alert_sensors import alert_sensors
 from ffe_lakehouse.automation.daily import daily_schedule
+from ffe_lakehouse.automation.derive import derivation_sensor
 from ffe_lakehouse.automation.dlq_job import dlq_replay
 from ffe_lakehouse.automation.freshness import freshness_checks
 from ffe_lakehouse.automation.housekeeping import housekeeping_job, housekeeping_schedule
 from ffe_lakehouse.automation.incremental import incremental_load_sensor
-from ffe_lakehouse.automation.jobs import checking, daily, historical, ingestion, processing
+from ffe_lakehouse.automation.jobs import checking, daily, historical, ingestion, news, processing
 from ffe_lakehouse.automation.landing import landing, landing_sensor
+from ffe_lakehouse.automation.landing_records import records
 from ffe_lakehouse.checks import bronze_checks
 from ffe_lakehouse.io_manager import DeltaIOManager
 from ffe_lakehouse.letter_checks import letter_checks
 from ffe_lakehouse.monitoring.freshness import daily_policy
+from ffe_lakehouse.rollup_checks import rollup_checks
 from ffe_lakehouse.settings import get_settings
+from ffe_lakehouse.silver_checks import derived_checks
 from ffe_lakehouse.standing_checks import left_failed_checks
 
 # Dagster 1.13 hands this parameter on by itself, when it binds a sensor to its jobs.
@@ -33,19 +40,35 @@ def defs() -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource."""
     settings = get_settings()
     nightly = daily_policy(timedelta(minutes=settings.daily_sla_minutes))
-    computed = [*bronze_assets(), *quality_assets(nightly)]
+    computed = [*bronze_assets(), *derived_assets(), *quality_assets(nightly)]
     tidying = housekeeping_job()
     return dg.Definitions(
-        assets=[*computed, closings_asset(), *reference_assets()],
+        assets=[
+            *computed,
+            *news_assets(),
+            *record_assets(),
+            closings_asset(),
+            *reference_assets(),
+        ],
         asset_checks=[
             *bronze_checks(),
+            *rollup_checks(),
+            *derived_checks(),
             *letter_checks(),
             *freshness_checks(),
             *left_failed_checks([key for asset in computed for key in asset.keys]),
         ],
-        jobs=[ingestion, processing, historical, checking, daily, landing, dlq_replay, tidying],
+        jobs=[
+            *(ingestion, processing, historical, checking, daily, news),
+            *(landing, records, dlq_replay, tidying),
+        ],
         schedules=[daily_schedule(), housekeeping_schedule(tidying)],
-        sensors=[incremental_load_sensor(), landing_sensor(), *alert_sensors()],
+        sensors=[
+            incremental_load_sensor(),
+            derivation_sensor(),
+            landing_sensor(),
+            *alert_sensors(),
+        ],
         resources={
             "io_manager": DeltaIOManager(
                 storage_path=settings.lake_uri, compression=settings.compression

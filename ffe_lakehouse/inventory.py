@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ffe_lakehouse.errors import InputError
+from ffe_lakehouse.features import feature_sets
 from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.schemas import all_tables
@@ -93,6 +94,7 @@ def table_name(text: str) -> str:
     Raises:
         InputError: There is no such table, or several.
     """
+    feature_sets()  # The lake knows the tables of plug-ins once they are loaded.
     found = [name for name in (f"{layer}/{text}" for layer in _LAYERS) if name in all_tables()]
     if len(found) > 1:
         raise InputError(f"{text!r} is in several layers: use one of {', '.join(found)}")
@@ -101,6 +103,7 @@ def table_name(text: str) -> str:
 
 def summarize(lake: DeltaLakeManager) -> list[TableSummary]:
     """Every table that was ever written."""
+    feature_sets()
     return [_summary(lake, name) for name in all_tables() if lake.table_exists(name)]
 
 

@@ -97,10 +97,11 @@ def plan(
     return [
         Box(tuple(pairs[place] for place in places), first, last, timeframes)
         for (first, last, timeframes), all_places in sorted(alike.items())
-        for places in _neighbours(all_places)
+        for places in neighbours(all_places)
     ]
 
 
-def _neighbours(places: Iterable[int]) -> Iterator[list[int]]:
+def neighbours(places: Iterable[int]) -> Iterator[list[int]]:
+    """Whole numbers as runs without a hole, ascending."""
     for _, run in groupby(enumerate(sorted(places)), lambda item: item[1] - item[0]):
         yield [place for _, place in run]

@@ -13,7 +13,7 @@ import pytest
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.io_manager import WRITE_MODE, DeltaIOManager
-from ffe_lakehouse.lake import Where, manager
+from ffe_lakehouse.lake import Where, tables
 from ffe_lakehouse.partitions import daily_by_pair, partition_key
 from ffe_lakehouse.schemas import all_tables, raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
@@ -68,7 +68,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(manager, "all_tables", lambda: {**all_tables(), SILVER.name: SILVER})
+    monkeypatch.setattr(tables, "all_tables", lambda: {**all_tables(), SILVER.name: SILVER})
     with dg.DagsterInstance.ephemeral() as instance:
         yield Desk(tmp_path / "lake", instance)
 

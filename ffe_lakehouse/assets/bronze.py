@@ -9,13 +9,13 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
-from ffe_lakehouse.assets.metadata import day_metadata, letter_metadata, table_metadata
+from ffe_lakehouse.assets.metadata import day_metadata, letter_metadata, table_spec
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.dead_letters import read_closings
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.in_flight import interleave
 from ffe_lakehouse.ingestion import DayReport, Ingestion
-from ffe_lakehouse.io_manager import WRITE_MODE, DeltaIOManager
+from ffe_lakehouse.io_manager import DeltaIOManager
 from ffe_lakehouse.partitions import (
     PairDays,
     daily_by_pair,
@@ -31,7 +31,6 @@ from ffe_lakehouse.settings import Settings, get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
 from ffe_lakehouse.watermarks import Known, data_version, latest_materializations, survey
 
-OWNERS = ["team:data-engineering"]
 INGEST_PREFIX = "raw_market_data_"
 """Steps that load a timeframe are named so, with its code behind."""
 FAILED, REFUSED = "failed", "refused"
@@ -69,7 +68,10 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
 
     @dg.multi_asset(
         name=f"{INGEST_PREFIX}{timeframe}",
-        specs=[_spec(letters, "dlq"), _spec(bronze, "bronze")],
+        specs=[
+            table_spec(letters, "dlq", "append_if_changed"),
+            table_spec(bronze, "bronze", "append_if_changed"),
+        ],
         partitions_def=daily_by_pair(),
         # One run a pair and contiguous range. Inside of it, batches are committed and reported.
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -125,21 +127,6 @@ def _ingestion_asset(timeframe: Timeframe, clock: Callable[[], datetime]) -> dg.
         yield from finished(context)
 
     return ingest
-
-
-def _spec(schema: TableSchema, group: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key=table_key(schema),
-        description=schema.description,
-        group_name=group,
-        owners=OWNERS,
-        kinds={"python", "deltalake"},
-        skippable=True,
-        metadata={
-            **table_metadata(schema, get_settings().lake_uri),
-            WRITE_MODE: "append_if_changed",
-        },
-    )
 
 
 def _not_yet_loaded(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Sequence[str]:

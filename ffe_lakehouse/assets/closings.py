@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from ffe_lakehouse.assets.bronze import OWNERS
 from ffe_lakehouse.assets.closing_events import Tally, bars_told, closings_told, letters_told
 from ffe_lakehouse.assets.events import finished, materialized
-from ffe_lakehouse.assets.metadata import table_metadata
+from ffe_lakehouse.assets.metadata import OWNERS, table_metadata
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.dead_letters import (
     Action,

@@ -1,5 +1,6 @@
 """What the Dagster UI shows of a table and of each of its partitions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,10 +8,14 @@ import dagster as dg
 import numpy as np
 
 from ffe_lakehouse.ingestion import DayReport
+from ffe_lakehouse.io_manager import WRITE_MODE, WriteMode
+from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.schemas import TableSchema
+from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.transforms.candlestick import candlesticks
 from ffe_lakehouse.transforms.quality import quality_score
 
+OWNERS = ["team:data-engineering"]
 _SAMPLE_ROWS = 5
 
 METADATA_ROWS = (
@@ -21,6 +26,31 @@ METADATA_ROWS = (
     "rows_rejected",
 )
 """Where the records of a partition went: the first is the sum of the others."""
+
+
+def table_spec(
+    schema: TableSchema, group: str, mode: WriteMode, deps: Sequence[dg.AssetDep] = (), **more: Any
+) -> dg.AssetSpec:
+    """The asset of a table that a step writes.
+
+    Args:
+        schema: The table.
+        group: Group of the asset.
+        mode: How its rows get into it.
+        deps: What it is computed from.
+        more: Anything else that an ``AssetSpec`` takes.
+    """
+    return dg.AssetSpec(
+        table_key(schema),
+        deps=deps,
+        description=schema.description,
+        group_name=group,
+        owners=OWNERS,
+        kinds={"python", "deltalake"},
+        skippable=True,
+        metadata={**table_metadata(schema, get_settings().lake_uri), WRITE_MODE: mode},
+        **more,
+    )
 
 
 def table_metadata(schema: TableSchema, lake_uri: str) -> dict[str, Any]:

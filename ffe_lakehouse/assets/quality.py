@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ffe_lakehouse.assets.bronze import OWNERS
 from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
-from ffe_lakehouse.assets.metadata import table_metadata
+from ffe_lakehouse.assets.metadata import table_spec
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.gaps import CLASSES, Slot, gap_rows, look
-from ffe_lakehouse.io_manager import WRITE_MODE, DeltaIOManager, commit_info
+from ffe_lakehouse.io_manager import DeltaIOManager, commit_info
 from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.partitions import (
     PairDays,
@@ -28,7 +27,6 @@ from ffe_lakehouse.partitions import (
     windows,
 )
 from ffe_lakehouse.schemas import CANDLE_GAPS, raw_candles
-from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.symbols import parse_symbol
 from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse.watermarks import partition_states
@@ -47,19 +45,12 @@ def quality_assets(
     @dg.multi_asset(
         name="candle_gaps",
         specs=[
-            dg.AssetSpec(
-                table_key(CANDLE_GAPS),
-                deps=[table_key(raw_candles(timeframe)) for timeframe in TIMEFRAMES.values()],
-                description=CANDLE_GAPS.description,
-                group_name="quality",
-                owners=OWNERS,
-                kinds={"python", "deltalake"},
-                skippable=True,
+            table_spec(
+                CANDLE_GAPS,
+                "quality",
+                "overwrite",
+                [dg.AssetDep(table_key(raw_candles(each))) for each in TIMEFRAMES.values()],
                 freshness_policy=freshness,
-                metadata={
-                    **table_metadata(CANDLE_GAPS, get_settings().lake_uri),
-                    WRITE_MODE: "overwrite",
-                },
             )
         ],
         partitions_def=daily_by_pair(),

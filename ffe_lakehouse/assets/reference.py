@@ -6,8 +6,7 @@ changes them (``universe``, ``membership``), from a command or from a run.
 
 import dagster as dg
 
-from ffe_lakehouse.assets.bronze import OWNERS
-from ffe_lakehouse.assets.metadata import table_metadata
+from ffe_lakehouse.assets.metadata import OWNERS, table_metadata
 from ffe_lakehouse.partitions import asset_pairs, table_key
 from ffe_lakehouse.schemas import INDEX_MEMBERSHIP
 from ffe_lakehouse.settings import get_settings

@@ -204,7 +204,7 @@ def _attempt(
     """Which attempt at a day is due now; 0 if none is."""
     match known.state:
         case State.FAILED if known.run is not None:
-            return _next_attempt(instance, known.run, now)
+            return next_attempt(instance, known.run, now)
         case State.LATE:
             return 1
         case State.HOLES if record is not None:
@@ -219,7 +219,7 @@ def _attempt(
     return 0
 
 
-def _next_attempt(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetime) -> int:
+def next_attempt(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetime) -> int:
     """The attempt after a failed run, once its pause is over; 0 before that, and after the last."""
     settings = get_settings()
     done = int(run.tags.get(ATTEMPT_TAG, 1))

@@ -4,9 +4,8 @@ A pair that is extended every minute leaves 1,440 runs a day in Dagster's storag
 20 kB more a pair, and all but the last say nothing that counts.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -14,13 +13,9 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from ffe_lakehouse.assets.bronze import INGEST_PREFIX
 from ffe_lakehouse.automation.incremental import LOAD_TAG
-from ffe_lakehouse.automation.jobs import INGESTION
-from ffe_lakehouse.partitions import ASSET_PAIR, split_key, table_key
+from ffe_lakehouse.partitions import ASSET_PAIR, split_key
 from ffe_lakehouse.planning import Box
-from ffe_lakehouse.schemas import raw_candles
-from ffe_lakehouse.timeframes import parse_timeframe
 from ffe_lakehouse.watermarks import latest_materializations
 
 _KEPT = timedelta(days=1)
@@ -28,14 +23,13 @@ _KEPT = timedelta(days=1)
 
 
 def superseded_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.DagsterRun]:
-    """Runs that extended the running day, with success, and hold no newest materialization.
+    """Runs of the running day that ended well and hold no newest materialization any more.
 
     Args:
         instance: Dagster's memory.
         before: Only runs that were created before this moment (UTC, by Dagster's clock).
     """
     wanted = dg.RunsFilter(
-        job_name=INGESTION,
         tags={LOAD_TAG: "live"},
         statuses=[dg.DagsterRunStatus.SUCCESS],
         created_before=before,
@@ -46,18 +40,21 @@ def superseded_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[
         first = run.tags[ASSET_PARTITION_RANGE_START_TAG]
         last = run.tags[ASSET_PARTITION_RANGE_END_TAG]
         keys = _keys(first, last, pairs)
-        bars = [_bars_of(step) for step in cast("Mapping[str, Any]", run.run_config["ops"])]
-        for asset in bars:
+        assets = _planned(instance, run)
+        for asset in assets:
             if (asset, first, last) not in holders:
                 newest = latest_materializations(instance, asset, keys).values()
                 holders[asset, first, last] = {record.run_id for record in newest}
-        if keys and not any(run.run_id in holders[asset, first, last] for asset in bars):
+        if keys and not any(run.run_id in holders[asset, first, last] for asset in assets):
             yield run
 
 
-def _bars_of(step: str) -> dg.AssetKey:
-    """The bars that a step loads; its dead letters are reported with them."""
-    return table_key(raw_candles(parse_timeframe(step.removeprefix(INGEST_PREFIX))))
+def _planned(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
+    """The assets that a run meant to materialize."""
+    planned = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    return {record.asset_key for record in planned.records if record.asset_key is not None}
 
 
 def _keys(first: str, last: str, pairs: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from ffe_lakehouse.automation.due import ATTEMPT_TAG, REQUESTED_AT_TAG, Load, du
 from ffe_lakehouse.automation.jobs import INGESTION
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.partitions import table_key
+from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
 
@@ -64,7 +65,6 @@ def request(
         also: Assets that are computed behind it, over the same days.
     """
     timeframes = load.box.timeframes
-    kind = _kind(load, now)
     return dg.RunRequest(
         run_key=load.run_key,
         job_name=job,
@@ -88,14 +88,21 @@ def request(
             **load.box.tags,
             ATTEMPT_TAG: str(load.attempt),
             REQUESTED_AT_TAG: now.isoformat(),
-            LOAD_TAG: kind,
-            "dagster/priority": _PRIORITY[kind],
+            **load_tags(load.box, now),
         },
     )
 
 
-def _kind(load: Load, now: datetime) -> str:
-    if load.box.last == now.date():
-        return "live"
-    look_back = timedelta(get_settings().look_back_days)
-    return "heal" if load.box.last >= now.date() - look_back else "history"
+def load_tags(box: Box, now: datetime) -> dict[str, str]:
+    """Run tags that say how urgent it is: the running day goes before the past.
+
+    Args:
+        box: What the run is about.
+        now: The present moment (UTC).
+    """
+    kind = "history"
+    if box.last == now.date():
+        kind = "live"
+    elif box.last >= now.date() - timedelta(get_settings().look_back_days):
+        kind = "heal"
+    return {LOAD_TAG: kind, "dagster/priority": _PRIORITY[kind]}

@@ -3,17 +3,23 @@
 import dagster as dg
 
 from ffe_lakehouse.assets.bronze import RETRY_WAITS_TAG
+from ffe_lakehouse.assets.derivations import derivations
 from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.schemas import dead_letters, raw_candles
+from ffe_lakehouse.schemas.records import RAW_NEWS_SENTIMENT, record_letters
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
 INGESTION = "ingestion"
 """Loads Bronze and its dead letters, without the checks."""
 
-_BRONZE = dg.AssetSelection.groups("bronze") | dg.AssetSelection.assets(
-    *(table_key(dead_letters(timeframe)) for timeframe in TIMEFRAMES.values())
+_BRONZE = dg.AssetSelection.assets(
+    *(
+        table_key(table(timeframe))
+        for timeframe in TIMEFRAMES.values()
+        for table in (raw_candles, dead_letters)
+    )
 )
-_DERIVED = dg.AssetSelection.groups("quality")
+_DERIVED = dg.AssetSelection.groups("silver", "quality")
 
 ingestion = dg.define_asset_job(
     INGESTION,
@@ -21,10 +27,23 @@ ingestion = dg.define_asset_job(
     description="Load candles into Bronze. `ffe backfill` runs this, and so does the sensor.",
 )
 
+NEWS = "news"
+
+news = dg.define_asset_job(
+    NEWS,
+    selection=dg.AssetSelection.assets(
+        table_key(RAW_NEWS_SENTIMENT), table_key(record_letters(RAW_NEWS_SENTIMENT))
+    ).without_checks(),
+    description="Load news and their sentiment from a vendor. `ffe backfill --layers news` runs"
+    " this.",
+)
+
+PROCESSING = "processing"
+
 processing = dg.define_asset_job(
-    "processing",
+    PROCESSING,
     selection=_DERIVED,
-    description="Compute what is derived from Bronze, with its checks.",
+    description="Compute what is derived from Bronze. The sensor runs this, without the checks.",
 )
 
 HISTORICAL = "historical"
@@ -36,7 +55,7 @@ historical = dg.define_asset_job(
 )
 
 CHECKING = "checking"
-"""Runs the asset checks of Bronze and its dead letters, and nothing else."""
+"""Runs asset checks, and nothing else."""
 
 checking = dg.define_asset_job(
     CHECKING,
@@ -45,9 +64,11 @@ checking = dg.define_asset_job(
             table_key(table(timeframe))
             for timeframe in TIMEFRAMES.values()
             for table in (raw_candles, dead_letters)
-        )
+        ),
+        *(key for each in derivations() for key in each.derived.keys),
     ),
-    description="Run the asset checks of Bronze and its dead letters. `ffe check` runs this.",
+    description="Run the asset checks of Bronze, its dead letters, and what is derived."
+    " `ffe check` runs this.",
 )
 
 DAILY = "daily_market_data_pipeline"

@@ -1,7 +1,8 @@
 """``landing_sensor``: files that somebody puts into the landing folder are loaded, once each.
 
-Which files are new, and what run each becomes, belongs here. How a candle file is read stands in
-``providers.files``, how a symbol list in ``symbol_lists``.
+Which files are new, and what run each becomes, belongs here; of the engine's records, which are
+many small files, in ``landing_records``. How a candle file is read stands in ``providers.files``,
+how a symbol list in ``symbol_lists``.
 
 Dagster alone remembers what was loaded: every run names its files in a tag, with size and time of
 change. A digest of the content would read every file at every look; this way a file that was only
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 
 from ffe_lakehouse.assets.bronze import INGEST_PREFIX
 from ffe_lakehouse.automation.jobs import INGESTION, ingestion
+from ffe_lakehouse.automation.landing_records import new_records, records, records_run
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.io_manager import DeltaIOManager
@@ -30,6 +32,7 @@ from ffe_lakehouse.partitions import ASSET_PAIR, asset_pairs, table_key
 from ffe_lakehouse.planning import Box
 from ffe_lakehouse.providers.base import CandleQuery, ProviderError
 from ffe_lakehouse.providers.files import FilesProvider
+from ffe_lakehouse.records import KINDS, files_below
 from ffe_lakehouse.schemas import dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.symbol_lists import read_symbols
@@ -123,28 +126,36 @@ def landing_sensor(clock: Callable[[], datetime] = utc_now) -> dg.SensorDefiniti
     """
 
     @dg.sensor(
-        jobs=[ingestion, landing],
+        jobs=[ingestion, landing, records],
         minimum_interval_seconds=get_settings().sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Loads new candle files (candles/PAIR_TIMEFRAME.parquet, .csv, .csv.gz) and"
-        " symbol lists (symbols/INDEX.csv, .txt) of the landing folder, once each. Move a file in"
-        " with `mv` on the same disk: so it is never seen half-written.",
+        description="Loads new candle files (candles/PAIR_TIMEFRAME.parquet, .csv, .csv.gz),"
+        f" symbol lists (symbols/INDEX.csv, .txt) and the engine's records ({'/, '.join(KINDS)}/,"
+        " .json, .jsonl) of the landing folder, once each. Move a file in with `mv` on the same"
+        " disk: so it is never seen half-written.",
     )
     def landing_sensor(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         folder = get_settings().landing_folder
         files = _new_files(context.instance, folder)
-        if not files:
+        quiet = [file for file in files_below(folder) if _is_quiet(file.changed / 1e9)]
+        told, cursor = new_records(quiet, context.cursor)
+        if not files and not told:
             return dg.SkipReason(
                 f"No new file in {folder}: candle files are looked for in {_CANDLES}/, symbol"
-                f" lists in {_SYMBOLS}/."
+                f" lists in {_SYMBOLS}/, records in {'/, '.join(KINDS)}/."
             )
         singles, boxes = _as_runs(files, folder, clock(), context.log)
         known = set(context.instance.get_dynamic_partitions(ASSET_PAIR))
         new = sorted({pair for pair, *_ in boxes} - known)
         return dg.SensorResult(
-            [*singles, *(_candle_run(folder, *box, of_box) for box, of_box in boxes.items())],
+            [
+                *([records_run(told, folder, _RETRIES)] if told else []),
+                *singles,
+                *(_candle_run(folder, *box, of_box) for box, of_box in boxes.items()),
+            ],
+            cursor=cursor,
             # Dagster stores these first: no vendor is asked for a pair that comes in files.
             asset_events=[enrolment_event(pair, Enrolment(provider="files")) for pair in new],
             dynamic_partitions_requests=[asset_pairs.build_add_request(new)] if new else [],
@@ -164,11 +175,15 @@ def _new_files(instance: dg.DagsterInstance, landing: Path) -> list[_File]:
                 continue
             status = path.stat()
             file = _File(path, status.st_size, status.st_mtime_ns)
-            # A time far ahead is a wrong one, not that of a file that is being written.
-            is_quiet = abs(time.time() - status.st_mtime) >= _QUIET_SECONDS
-            if is_quiet and file.identity not in landed:
+            if _is_quiet(status.st_mtime) and file.identity not in landed:
                 found.append(file)
     return found
+
+
+def _is_quiet(changed: float) -> bool:
+    """Whether nobody is writing a file any more that was changed then (Unix time)."""
+    # A time far ahead is a wrong one, not that of a file that is being written.
+    return abs(time.time() - changed) >= _QUIET_SECONDS
 
 
 def _as_runs(

@@ -12,6 +12,7 @@ from ffe_lakehouse.cli import (
     dlq,
     doctor,
     gaps,
+    land,
     legacy,
     pairs,
     providers,
@@ -52,6 +53,7 @@ app.command()(tables.history)
 app.command("watermarks")(status.show_watermarks)
 app.command()(gaps.gaps)
 app.command()(check.check)
+app.command()(land.land)
 app.add_typer(dlq.app)
 app.add_typer(pairs.app)
 app.command()(providers.providers)

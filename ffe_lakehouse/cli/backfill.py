@@ -1,7 +1,7 @@
 """``ffe backfill``: load days of pairs into the lake, as Dagster runs of this process."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,10 @@ import dagster as dg
 import typer
 from rich.console import Console
 
-from ffe_lakehouse.automation.jobs import HISTORICAL, INGESTION
-from ffe_lakehouse.backfill import execute
+from ffe_lakehouse.automation.jobs import HISTORICAL, INGESTION, NEWS
+from ffe_lakehouse.backfill import execute, failure_text
 from ffe_lakehouse.cli import options
+from ffe_lakehouse.cli.deriving import derive
 from ffe_lakehouse.cli.loading import Tally, load, provider_config
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
@@ -21,12 +22,14 @@ from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, days_between, table_key
 from ffe_lakehouse.planning import is_due, plan, select_days
 from ffe_lakehouse.providers.registry import vendors_of
-from ffe_lakehouse.schemas import CANDLE_GAPS
+from ffe_lakehouse.schemas import CANDLE_GAPS, TableSchema
+from ffe_lakehouse.schemas.records import RAW_NEWS_SENTIMENT, record_letters
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
 from ffe_lakehouse.universe import Enrolment, enrol, enrolments
 
-_LAYERS = ("bronze", "quality")
+_LAYERS = ("bronze", "silver", "quality", "news")
+_NEWS = (record_letters(RAW_NEWS_SENTIMENT), RAW_NEWS_SENTIMENT)
 
 
 def backfill(
@@ -70,8 +73,16 @@ def backfill(
             tallies = _run(
                 instance, ingestion, pairs, wanted, (first, last), config, force, vendors, console
             )
+        else:
+            pairs = options.known_pairs(instance, assets)
+        look = partial(_run_assets, instance, pairs, (first, last), console)
+        if "news" in chosen:
+            asked = {"provider": provider} if provider else {}
+            derived &= look(defs().resolve_job_def(NEWS), _NEWS, asked)
+        if "silver" in chosen:
+            derived &= derive(instance, historical, pairs, (first, last), console, force=force)
         if "quality" in chosen:
-            derived = _derive(instance, historical, pairs, (first, last), console)
+            derived &= look(historical, [CANDLE_GAPS])
     if as_json:
         found = [tally.as_dict(config["provider"]) for tally in tallies]
         typer.echo(json.dumps(found, indent=2))
@@ -87,23 +98,29 @@ def _layers(text: str) -> list[str]:
     return chosen
 
 
-def _derive(
+def _run_assets(
     instance: dg.DagsterInstance,
-    job: dg.JobDefinition,
     pairs: Sequence[str],
     days: tuple[date, date],
     console: Console,
+    job: dg.JobDefinition,
+    tables: Sequence[TableSchema],
+    config: Mapping[str, str] | None = None,
 ) -> bool:
-    """Compute what is derived from Bronze, over all these days; whether that went well."""
+    """Materialize tables over all these days; whether that went well."""
     selected = {(pair, TIMEFRAMES["1d"]): days_between(*days) for pair in pairs}
-    well = True
+    keys, name = [table_key(table) for table in tables], tables[-1].name
+    well, rows = True, 0
     for box in plan(selected, instance.get_dynamic_partitions(ASSET_PAIR)):
-        for event in execute(instance, job, box, assets=[table_key(CANDLE_GAPS)]):
-            if event.is_step_failure:
+        for event in execute(instance, job, box, assets=keys, op_config=config):
+            if event.is_step_materialization and event.asset_key == keys[-1]:
+                told = event.step_materialization_data.materialization.metadata
+                rows += int(str(told["dagster/partition_row_count"].value))
+            elif event.is_step_failure:
                 well = False
-                console.print(f"quality: {event.step_failure_data.error_display_string}")
+                console.print(f"{name}: {failure_text(event)}", soft_wrap=True)
     if well:
-        console.print(f"{CANDLE_GAPS.name}: {len(pairs)} pair(s), {days[0]} to {days[1]}")
+        console.print(f"{name}: {len(pairs)} pair(s), {days[0]} to {days[1]}, {rows:,} rows")
     return well
 
 

@@ -2,13 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from ffe_lakehouse.assets.derivations import derivations
 from ffe_lakehouse.automation.jobs import CHECKING
 from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS, ERROR
@@ -17,12 +20,30 @@ from ffe_lakehouse.cli.progress import Progress
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.letter_checks import OPEN_LETTERS
-from ffe_lakehouse.partitions import ASSET_PAIR, table_key
+from ffe_lakehouse.partitions import (
+    ASSET_PAIR,
+    days_between,
+    partition_key,
+    split_key,
+    table_key,
+)
 from ffe_lakehouse.planning import Box, plan, select_days
-from ffe_lakehouse.schemas import dead_letters, raw_candles
+from ffe_lakehouse.rollup_checks import ROLLUP_PROOF
+from ffe_lakehouse.schemas import TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
+from ffe_lakehouse.silver_checks import checks_of
+from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
+from ffe_lakehouse.watermarks import survey
 
 _SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One run: some checks over some pairs and days."""
+
+    box: Box
+    checks: Sequence[dg.AssetCheckKey]
 
 
 def check(
@@ -33,7 +54,7 @@ def check(
     end: options.End = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the asset checks over what is loaded.
+    """Run the asset checks over what is loaded, and over what was computed from it.
 
     The exit code is 1 if a check of severity ERROR fails; warnings are shown.
     """
@@ -45,21 +66,17 @@ def check(
     job = defs().resolve_job_def(CHECKING)
     with open_instance(get_settings()) as instance:
         pairs = options.known_pairs(instance, assets)
-        loaded = select_days(
-            instance, pairs, wanted, chosen, utc_now(), lambda state: state.is_loaded
-        )
-        boxes = plan(loaded, instance.get_dynamic_partitions(ASSET_PAIR))
+        looks = [*_bronze(instance, pairs, wanted, chosen), *_derived(instance, pairs, chosen)]
         evaluations: list[dg.AssetCheckEvaluation] = []
         errors: list[str] = []
-        with Progress(sum(map(_size, boxes)), console) as progress:
-            for box in boxes:
-                for event in _run(instance, job, box):
+        with Progress(sum(len(each.box.keys) * len(each.checks) for each in looks), console) as bar:
+            for look in looks:
+                for event in execute(instance, job, look.box, checks=look.checks):
                     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                         evaluation = event.asset_check_evaluation_data
                         evaluations.append(evaluation)
-                        progress.update(
-                            successful=int(not _fails(evaluation)), failed=int(_fails(evaluation))
-                        )
+                        fails = _fails(evaluation)
+                        bar.update(successful=int(not fails), failed=int(fails))
                     elif event.is_step_failure:
                         errors.append(event.step_failure_data.error_display_string)
     if as_json:
@@ -76,23 +93,50 @@ def _fails(evaluation: dg.AssetCheckEvaluation) -> bool:
     return not evaluation.passed and evaluation.severity is ERROR
 
 
-def _size(box: Box) -> int:
-    return box.partitions * (len(CHECKS) + 1)
+def _bronze(
+    instance: dg.DagsterInstance,
+    pairs: Sequence[str],
+    timeframes: Sequence[Timeframe],
+    days: tuple[date, date],
+) -> Iterator[_Look]:
+    """What is loaded, with the checks of its tables."""
+    loaded = select_days(
+        instance, pairs, timeframes, days, utc_now(), lambda state: state.is_loaded
+    )
+    for box in plan(loaded, instance.get_dynamic_partitions(ASSET_PAIR)):
+        of_bars = {raw_candles(each): [*CHECKS] for each in box.timeframes}
+        for each in box.timeframes[1:] if box.timeframes[0].code == "1m" else box.timeframes:
+            of_bars[raw_candles(each)].append(ROLLUP_PROOF)
+        of_letters = {dead_letters(each): [OPEN_LETTERS] for each in box.timeframes}
+        yield _Look(box, _keys(of_bars | of_letters))
 
 
-def _run(
-    instance: dg.DagsterInstance, job: dg.JobDefinition, box: Box
-) -> Iterator[dg.DagsterEvent]:
-    bars = {
-        dg.AssetCheckKey(table_key(raw_candles(timeframe)), name)
-        for timeframe in box.timeframes
-        for name in CHECKS
-    }
-    letters = {
-        dg.AssetCheckKey(table_key(dead_letters(timeframe)), OPEN_LETTERS)
-        for timeframe in box.timeframes
-    }
-    return execute(instance, job, box, checks=bars | letters)
+def _derived(
+    instance: dg.DagsterInstance, pairs: Sequence[str], days: tuple[date, date]
+) -> Iterator[_Look]:
+    """What was computed from it, with the checks of its tables."""
+    checks: dict[Box, list[dg.AssetCheckKey]] = {}
+    places = [partition_key(pair, day) for pair in pairs for day in days_between(*days)]
+    for derivation in derivations():
+        derived = derivation.derived
+        computed: dict[tuple[str, Timeframe], list[date]] = {}
+        for place, known in survey(instance, derived.keys[0], places, utc_now()).items():
+            if known.version:
+                pair, day = split_key(place)
+                computed.setdefault((pair, TIMEFRAMES["1d"]), []).append(day)
+        for box in plan(computed, instance.get_dynamic_partitions(ASSET_PAIR)):
+            names = {table: checks_of(table) for table in derived.tables}
+            checks.setdefault(box, []).extend(_keys(names))
+    for box, keys in checks.items():
+        yield _Look(box, keys)
+
+
+def _keys(checks: Mapping[TableSchema, Sequence[str]]) -> list[dg.AssetCheckKey]:
+    return [
+        dg.AssetCheckKey(table_key(table), name)
+        for table, names in checks.items()
+        for name in names
+    ]
 
 
 def _as_dict(evaluation: dg.AssetCheckEvaluation) -> dict[str, object]:

@@ -31,6 +31,9 @@ TableName = Annotated[
 def read(
     table: TableName,
     assets: options.Assets = None,
+    timeframes: Annotated[
+        str | None, typer.Option(help="Of a table that holds several: 1h,1d.")
+    ] = None,
     start: Annotated[str | None, typer.Option(help="First day or moment, included (UTC).")] = None,
     end: Annotated[
         str | None,
@@ -77,6 +80,7 @@ def read(
         start=options.moment(start) if start else None,
         end=_end(end) if end else None,
         known_on=options.moment(known_on) if known_on and not newest else None,
+        timeframes=_timeframes(timeframes, schema),
     )
     _check_stretch(where, schema)
     rows = DeltaLakeManager(get_settings().lake_uri).read_table(
@@ -103,6 +107,14 @@ def read(
             f"{older:,} of these rows are older versions of bars that were revised;"
             " `--known-on now` leaves only the newest"
         )
+
+
+def _timeframes(text: str | None, schema: TableSchema) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    if "timeframe" not in schema.arrow.names:
+        raise InputError(f"{schema.name} has no timeframes to choose from: leave --timeframes out")
+    return tuple(timeframe.code for timeframe in options.timeframes(text))
 
 
 def _end(text: str) -> datetime:

@@ -1,11 +1,16 @@
 """Frames on their way into a table: what fits is kept, what does not is refused and named."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake.frames import as_arrow
+from ffe_lakehouse.lake import frames
+from ffe_lakehouse.lake.frames import as_arrow, ascends_strictly, sorted_by
 from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse_tests.builders import START, bars
@@ -68,3 +73,41 @@ def test_a_value_of_another_kind_is_refused_and_never_guessed_at(
     frame[name] = pd.Series(values, dtype=object)
     with pytest.raises(InputError, match=name):
         as_arrow(BRONZE, frame)
+
+
+# --- order
+
+_VALUES = st.none() | st.integers(0, 3)
+_CHUNKS = st.lists(st.lists(st.tuples(_VALUES, _VALUES), max_size=5), max_size=5)
+
+
+def _table(chunks: list[list[tuple[int | None, int | None]]]) -> pa.Table:
+    schema = pa.schema([("number", pa.int64()), ("text", pa.string())])
+    tables = [
+        pa.Table.from_pylist(
+            [{"number": a, "text": None if b is None else str(b)} for a, b in chunk], schema
+        )
+        for chunk in chunks
+    ]
+    return pa.concat_tables([schema.empty_table(), *tables])
+
+
+@given(chunks=_CHUNKS, run=st.sampled_from([0.5, 100]))
+def test_rows_are_put_in_the_order_in_which_arrow_would_put_them(
+    chunks: list[list[tuple[int | None, int | None]]], run: float
+) -> None:
+    table, names = _table(chunks), ["number", "text"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "_RUN", run)  # below 1: runs are moved as a whole if they can be
+        found = sorted_by(table, names)
+    assert found.to_pylist() == table.sort_by([(name, "ascending") for name in names]).to_pylist()
+
+
+@given(chunks=_CHUNKS)
+def test_rows_ascend_strictly_if_each_is_above_the_one_before(
+    chunks: list[list[tuple[int | None, int | None]]],
+) -> None:
+    rows = [(row["number"], row["text"]) for row in _table(chunks).to_pylist()]
+    heights = [(a is None, a or 0, b is None, b or "") for a, b in rows]
+    expected = all(before < after for before, after in pairwise(heights))
+    assert ascends_strictly(_table(chunks), ["number", "text"]) is expected

@@ -1,0 +1,222 @@
+"""Assets that are computed from other tables: one factory, whatever is computed.
+
+A step reads what its partitions hang on, computes whole columns, merges what differs, and reports
+batch by batch, so that what is killed loses a batch at most. What is computed, and how many days
+back it reads, is said by those who call.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any, TypeAlias
+
+import dagster as dg
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
+from ffe_lakehouse.assets.metadata import table_spec
+from ffe_lakehouse.derivation import Derived, data_version, newest_read
+from ffe_lakehouse.errors import InputError
+from ffe_lakehouse.in_flight import interleave
+from ffe_lakehouse.io_manager import DeltaIOManager, commit_info
+from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake.merging import Merged
+from ffe_lakehouse.partitions import (
+    ONE_DAY,
+    daily_by_pair,
+    day_start,
+    days_between,
+    partition_key,
+    run_partitions,
+    table_key,
+    windows,
+)
+from ffe_lakehouse.schemas import TableSchema
+
+_BATCH = 200
+"""Days, over all pairs, that are computed and committed together: 370,000 bars, 130 MB."""
+_AT_ONCE = 2
+"""One batch is computed while the one before is written."""
+_ALONE = (InputError, DeltaError, OSError, ValueError, ArithmeticError)
+"""What ends the computing of one pair, and leaves the others alone."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole days of some pairs.
+
+    Attributes:
+        pairs: Canonical pairs, sorted.
+        first: First day.
+        last: Last day, included.
+    """
+
+    pairs: tuple[str, ...]
+    first: date
+    last: date
+
+    @property
+    def start(self) -> datetime:
+        """First moment (UTC)."""
+        return day_start(self.first)
+
+    @property
+    def end(self) -> datetime:
+        """First moment after (UTC)."""
+        return day_start(self.last + ONE_DAY)
+
+    @property
+    def where(self) -> Where:
+        """The same for the lake."""
+        return Where(self.pairs, self.start, self.end)
+
+
+Counts: TypeAlias = dict[tuple[str, date], dict[str, int]]
+"""Rows by pair and day, and within by timeframe, if the table has several."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What became of a batch: of each table what changed, and its rows; or why it failed."""
+
+    batch: Batch
+    merged: Sequence[tuple[TableSchema, Merged, Counts]]
+    error: Exception | None = None
+
+
+Compute: TypeAlias = Callable[[DeltaLakeManager, Batch], Sequence[pa.Table]]
+"""The rows of a batch, a table for each one that the step writes; raises if they cannot be."""
+
+
+def derived_asset(derived: Derived, compute: Compute, group: str) -> dg.AssetsDefinition:
+    """The assets of one step.
+
+    Args:
+        derived: What it reads and writes.
+        compute: Makes the rows.
+        group: Group of the assets.
+    """
+    deps = [
+        dg.AssetDep(table_key(table), partition_mapping=upstream.mapping)
+        for upstream in derived.reads
+        for table in upstream.tables
+    ]
+
+    @dg.multi_asset(
+        name=derived.name,
+        specs=[table_spec(table, group, "merge", deps) for table in derived.tables],
+        partitions_def=daily_by_pair(),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def step(
+        context: dg.AssetExecutionContext, io_manager: dg.ResourceParam[DeltaIOManager]
+    ) -> Iterator[dg.DagsterEvent]:
+        box = windows(run_partitions(context))
+        pairs, first, last = sorted(each.pair for each in box), box[0].first, box[0].last
+        # Before anything is read: what comes in meanwhile has not been seen.
+        newest = newest_read(context.instance, derived, pairs, first, last)
+        seen = {
+            (pair, day): int(number)
+            for pair, row in zip(pairs, newest, strict=True)
+            for day, number in zip(days_between(first, last), row, strict=True)
+            if number
+        }
+        there = [pair for pair, row in zip(pairs, newest, strict=True) if row.any()]
+        failed: dict[str, str] = {}
+        work = partial(_stored, derived, compute, io_manager.lake, context.run.run_id)
+        for _, stored in interleave(_batches(there, first, last), work, _AT_ONCE):
+            if isinstance(stored, Exception):
+                raise stored
+            if stored.error is not None:
+                reason = f"{stored.batch.first} to {stored.batch.last}: {stored.error}"
+                failed |= dict.fromkeys(stored.batch.pairs, reason)
+                continue
+            yield from materialized(context, _events(context, stored, seen))
+        if failed:
+            reasons = "; ".join(f"{pair} {reason}" for pair, reason in list(failed.items())[:20])
+            raise dg.Failure(
+                f"{derived.name}: {len(failed)} pair(s) failed. {reasons}",
+                metadata=failed,
+                allow_retries=False,
+            )
+        yield from finished(context)
+
+    return step
+
+
+def _batches(pairs: Sequence[str], first: date, last: date) -> Iterator[Batch]:
+    days = (last - first).days + 1
+    most, span = max(1, _BATCH // days), min(days, _BATCH)
+    for place in range(0, len(pairs), most):
+        for begin in range(0, days, span):
+            end = min(begin + span, days) - 1
+            yield Batch(
+                tuple(pairs[place : place + most]), first + timedelta(begin), first + timedelta(end)
+            )
+
+
+def _stored(
+    derived: Derived, compute: Compute, lake: DeltaLakeManager, run_id: str, batch: Batch
+) -> Iterator[_Stored]:
+    """Compute and merge a batch; if that fails, each of its pairs, so that one fails alone."""
+    try:
+        merged = []
+        for schema, rows in zip(derived.tables, compute(lake, batch), strict=True):
+            commit = commit_info(run_id, schema.name, batch.where)
+            merged.append(
+                (schema, lake.merge_if_changed(schema, rows, batch.where, commit), _count(rows))
+            )
+        yield _Stored(batch, merged)
+    except _ALONE as error:
+        if len(batch.pairs) == 1:
+            yield _Stored(batch, (), error)
+            return
+        for pair in batch.pairs:
+            one = Batch((pair,), batch.first, batch.last)
+            yield from _stored(derived, compute, lake, run_id, one)
+
+
+def _events(
+    context: dg.AssetExecutionContext, stored: _Stored, seen: Mapping[tuple[str, date], int]
+) -> list[dg.AssetMaterialization]:
+    """What a batch says to Dagster."""
+    events = []
+    for schema, merged, by_day in stored.merged:
+        context.log.info(
+            f"{schema.name}: {merged.new} new, {merged.changed} changed, {merged.gone} gone,"
+            f" {merged.unchanged} unchanged"
+        )
+        events += [
+            dg.AssetMaterialization(
+                table_key(schema),
+                partition=partition_key(pair, day),
+                metadata=_metadata(by_day.get((pair, day), {})),
+                tags=data_version_tags(data_version(seen[pair, day])),
+            )
+            for pair in stored.batch.pairs
+            for day in days_between(stored.batch.first, stored.batch.last)
+            if (pair, day) in seen
+        ]
+    return events
+
+
+def _count(rows: pa.Table) -> Counts:
+    keys = [
+        name
+        for name in ("partition_asset_pair", "partition_date", "timeframe")
+        if name in rows.column_names
+    ]
+    found: Counts = {}
+    for each in rows.group_by(keys).aggregate([([], "count_all")]).to_pylist():
+        place = each["partition_asset_pair"], each["partition_date"]
+        found.setdefault(place, {})[each.get("timeframe", "")] = each["count_all"]
+    return found
+
+
+def _metadata(counts: Mapping[str, int]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"dagster/partition_row_count": sum(counts.values())}
+    if "" not in counts and counts:
+        metadata["rows_by_timeframe"] = dict(counts)
+    return metadata

@@ -1,0 +1,148 @@
+"""Which derived days are stale, and the fewest runs that bring them up to date.
+
+What a table reads stands in ``derivation``; who executes the runs is decided above.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TypeAlias
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from ffe_lakehouse.derivation import Derived, in_order, is_stale, newest_read, newest_within
+from ffe_lakehouse.partitions import PairDays, contiguous, days_between, partition_key
+from ffe_lakehouse.planning import Box, neighbours
+from ffe_lakehouse.watermarks import Known, State, survey
+
+Stale: TypeAlias = dict[str, dict[str, list[date]]]
+"""Stale days by pair and step, steps in the order in which they have to run."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run: some steps over some neighbouring pairs and contiguous days."""
+
+    steps: tuple[Derived, ...]
+    box: Box
+
+    @property
+    def keys(self) -> list[dg.AssetKey]:
+        """The assets that it materializes."""
+        return [key for step in self.steps for key in step.keys]
+
+
+def stale_days(
+    instance: dg.DagsterInstance,
+    steps: Sequence[Derived],
+    pairs: Sequence[str],
+    days: tuple[date, date],
+    now: datetime,
+    may_run: Callable[[Known], bool] = lambda known: known.state is not State.IN_PROGRESS,
+    *,
+    force: bool = False,
+    beyond: bool = True,
+) -> Stale:
+    """Days that have to be computed, those included that become stale by computing others.
+
+    Args:
+        instance: Dagster's memory.
+        steps: Steps that are looked at.
+        pairs: Canonical pairs.
+        days: First and last day.
+        now: The present moment (UTC).
+        may_run: Whether a day that stands so may be computed now.
+        force: Compute every one of ``days``, stale or not.
+        beyond: Compute anew what was computed before of later days, and hangs on these.
+    """
+    first, last = days
+    horizon = max(last, now.date()) if beyond else last
+    all_days = days_between(first, horizon)
+    asked = np.array([day <= last for day in all_days], bool)
+    pending: dict[str, NDArray[np.int64]] = {}
+    found: Stale = {pair: {} for pair in pairs}
+    for step in in_order(steps):
+        places = [partition_key(pair, day) for pair in pairs for day in all_days]
+        survey_of = survey(instance, step.keys[0], places, now)
+        shape = (len(pairs), len(all_days))
+        newest = newest_read(instance, step, pairs, first, horizon).reshape(-1)
+        known = [survey_of[place] for place in places]
+        own = np.array([is_stale(*each) for each in zip(known, newest.tolist(), strict=True)], bool)
+        free = np.array([may_run(each) for each in known], bool)
+        computed = np.array([each.version != "" for each in known], bool)
+        touched, exists = _touched(step, pending, newest.reshape(shape))
+        stale = exists & (own.reshape(shape) | touched | (asked & force)) & free.reshape(shape)
+        stale &= asked | computed.reshape(shape)
+        for table in step.tables:
+            pending[table.name] = stale.astype(np.int64)
+        for pair, row in zip(pairs, stale, strict=True):
+            if row.any():
+                found[pair][step.name] = [all_days[place] for place in np.flatnonzero(row)]
+    return {pair: of_pair for pair, of_pair in found.items() if of_pair}
+
+
+def stages(stale: Stale, steps: Sequence[Derived], pairs: Sequence[str]) -> list[list[Work]]:
+    """Stale days as runs: those of one stage can run beside each other, the stages cannot.
+
+    Steps of a pair that have the same days in a row run together.
+
+    Args:
+        stale: What has to be computed.
+        steps: The steps that are named in it.
+        pairs: All pairs, in the order of their Dagster partitions.
+    """
+    by_name = {step.name: step for step in in_order(steps)}
+    found: list[dict[tuple[tuple[str, ...], date, date], list[int]]] = []
+    for pair, of_pair in stale.items():
+        for number, (names, windows) in enumerate(_together(pair, of_pair)):
+            if number == len(found):
+                found.append({})
+            for window in windows:
+                shape = (names, window.first, window.last)
+                found[number].setdefault(shape, []).append(pairs.index(pair))
+    return [
+        [
+            Work(
+                tuple(by_name[name] for name in names),
+                Box(tuple(pairs[place] for place in places), first, last, ()),
+            )
+            for (names, first, last), all_places in stage.items()
+            for places in neighbours(all_places)
+        ]
+        for stage in found
+    ]
+
+
+def _together(
+    pair: str, of_pair: Mapping[str, list[date]]
+) -> Iterator[tuple[tuple[str, ...], list[PairDays]]]:
+    """Steps of a pair that can share their runs, with their windows."""
+    names: list[str] = []
+    shared: list[PairDays] = []
+    for name, days in of_pair.items():
+        windows = list(contiguous(pair, days))
+        # With several windows, one step has to be through with all before the next one begins.
+        if names and (windows != shared or len(windows) > 1):
+            yield tuple(names), shared
+            names = []
+        names.append(name)
+        shared = windows
+    yield tuple(names), shared
+
+
+def _touched(
+    step: Derived, pending: Mapping[str, NDArray[np.int64]], newest: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which days read one that is about to be computed; and which there are, or will be."""
+    touched, exists = np.zeros(newest.shape, bool), newest > 0
+    for number, upstream in enumerate(step.reads):
+        for table in upstream.tables:
+            if table.name in pending:
+                soon = pending[table.name]
+                padded = np.pad(soon, ((0, 0), (upstream.days_back, 0)))
+                touched |= newest_within(padded, upstream.days_back) > 0
+                if number == 0:
+                    exists |= soon > 0
+    return touched, exists

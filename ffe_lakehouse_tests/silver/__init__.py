@@ -1,0 +1,1 @@
+"""Silver as a whole: real runs over real Delta tables."""
