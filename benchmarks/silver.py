@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffe_lakehouse.assets.derived import Batch
+from ffe_lakehouse.assets.derived import Batch, Compute, store_batches
 from ffe_lakehouse.assets.silver import ENRICH, UNIFY, enrich_days, unify_days
-from ffe_lakehouse.derivation import data_version
-from ffe_lakehouse.lake import DeltaLakeManager
-from ffe_lakehouse.partitions import days_between, partition_key
+from ffe_lakehouse.derivation import Derived, data_version
+from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.partitions import ONE_DAY, day_start, days_between, partition_key
 from ffe_lakehouse.providers.base import CandleQuery
 from ffe_lakehouse.providers.simulated import SimulatedProvider
 from ffe_lakehouse.schemas import TIMESTAMP, TableSchema, all_tables, raw_candles, storage_periods
@@ -90,15 +90,13 @@ def transforms(folder: Path, _: int) -> Iterator[Row]:
         lake.append(raw_candles(MINUTE), bars)
     rows = bars.num_rows * len(PAIRS)
 
-    def unify() -> None:
-        (fused,) = unify_days(lake, batch)
-        lake.merge_if_changed(UNIFY.tables[0], fused, batch.where)
+    def derive(step: Derived, compute: Compute) -> None:
+        days = (batch.first, batch.last)
+        for stored in store_batches(step, compute, lake, batch.pairs, days, "benchmark"):
+            if stored.error:
+                raise stored.error
 
-    def enriched() -> None:
-        (found,) = enrich_days(lake, batch)
-        lake.merge_if_changed(ENRICH.tables[0], found, batch.where)
-
-    seconds = timed(unify) + timed(enriched)
+    seconds = timed(lambda: derive(UNIFY, unify_days)) + timed(lambda: derive(ENRICH, enrich_days))
     fused = lake.read_table(MARKET_DATA_UNIFIED.name, columns=CARRIED)
     of_pair = [fused.slice(start, bars.num_rows) for start in range(0, rows, bars.num_rows)]
     alone = min(timed(lambda: [indicators(each) for each in of_pair]) for _ in range(3))
@@ -164,7 +162,7 @@ def ffe(*arguments: str) -> None:
     Raises:
         CalledProcessError: It failed.
     """
-    subprocess.run([FFE, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+    subprocess.run([FFE, *arguments], check=True, stdout=sys.stderr)  # noqa: S603 - our own
 
 
 def go_back(folder: Path, span: list[date], most: int) -> None:
@@ -172,9 +170,10 @@ def go_back(folder: Path, span: list[date], most: int) -> None:
     lake = DeltaLakeManager(folder / "lake")
     tables = {name: all_tables()[name] for name in all_tables() if lake.table_exists(name)}
     shifts = range(len(span), most, len(span))
+    where = Where(None, day_start(span[0]), day_start(span[-1] + ONE_DAY))
     for name, schema in tables.items():
         if schema.time_column == "timestamp":
-            rows = lake.read_table(name)
+            rows = lake.read_table(name, where)
             for shift in shifts:
                 lake.append(schema, moved(schema, rows, shift))
     remember(folder, span, shifts)

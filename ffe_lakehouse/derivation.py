@@ -21,7 +21,7 @@ from ffe_lakehouse.partitions import (
     ASSET_PAIR,
     DATE,
     days_between,
-    partition_key,
+    key_texts,
     table_key,
 )
 from ffe_lakehouse.schemas import TableSchema
@@ -131,7 +131,7 @@ def materializations(
 ) -> NDArray[np.int64]:
     """Number of the newest materialization of each day; 0 if there is none. Shape (pairs, days)."""
     days = days_between(first, last)
-    keys = [partition_key(pair, day) for pair in pairs for day in days]
+    keys = key_texts(pairs, days)
     found = instance.event_log_storage.get_latest_storage_id_by_partition(
         asset_key,
         dg.DagsterEventType.ASSET_MATERIALIZATION,

@@ -12,8 +12,15 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
-from ffe_lakehouse.derivation import Derived, in_order, is_stale, newest_read, newest_within
-from ffe_lakehouse.partitions import PairDays, contiguous, days_between, partition_key
+from ffe_lakehouse.derivation import (
+    Derived,
+    in_order,
+    is_stale,
+    materializations,
+    newest_read,
+    newest_within,
+)
+from ffe_lakehouse.partitions import ONE_DAY, PairDays, contiguous, days_between, partition_key
 from ffe_lakehouse.planning import Box, neighbours
 from ffe_lakehouse.watermarks import Known, State, survey
 
@@ -60,23 +67,28 @@ def stale_days(
     first, last = days
     horizon = max(last, now.date()) if beyond else last
     all_days = days_between(first, horizon)
-    asked = np.array([day <= last for day in all_days], bool)
-    pending: dict[str, NDArray[np.int64]] = {}
+    asked = len(days_between(first, last))
+    pending: dict[str, NDArray[np.bool_]] = {}
     found: Stale = {pair: {} for pair in pairs}
     for step in in_order(steps):
-        places = [partition_key(pair, day) for pair in pairs for day in all_days]
-        survey_of = survey(instance, step.keys[0], places, now)
-        shape = (len(pairs), len(all_days))
-        newest = newest_read(instance, step, pairs, first, horizon).reshape(-1)
-        known = [survey_of[place] for place in places]
-        own = np.array([is_stale(*each) for each in zip(known, newest.tolist(), strict=True)], bool)
-        free = np.array([may_run(each) for each in known], bool)
-        computed = np.array([each.version != "" for each in known], bool)
-        touched, exists = _touched(step, pending, newest.reshape(shape))
-        stale = exists & (own.reshape(shape) | touched | (asked & force)) & free.reshape(shape)
-        stale &= asked | computed.reshape(shape)
+        key = step.keys[0]
+        touched, possible = _soon(step, pending, (len(pairs), len(all_days)))
+        newest = np.zeros(touched.shape, np.int64)
+        newest[:, :asked] = newest_read(instance, step, pairs, first, last)
+        possible |= newest > 0
+        if horizon > last:
+            computed = materializations(instance, key, pairs, last + ONE_DAY, horizon) > 0
+            possible[:, asked:] = touched[:, asked:] & computed
+        wanted = touched.copy()
+        wanted[:, :asked] |= force
+        stale = np.zeros_like(possible)
+        rows, columns = np.nonzero(possible)
+        places = list(zip(rows.tolist(), columns.tolist(), strict=True))
+        keys = [partition_key(pairs[row], all_days[column]) for row, column in places]
+        for place, known in zip(places, survey(instance, key, keys, now).values(), strict=True):
+            stale[place] = may_run(known) and (wanted[place] or is_stale(known, newest[place]))
         for table in step.tables:
-            pending[table.name] = stale.astype(np.int64)
+            pending[table.name] = stale
         for pair, row in zip(pairs, stale, strict=True):
             if row.any():
                 found[pair][step.name] = [all_days[place] for place in np.flatnonzero(row)]
@@ -132,17 +144,17 @@ def _together(
     yield tuple(names), shared
 
 
-def _touched(
-    step: Derived, pending: Mapping[str, NDArray[np.int64]], newest: NDArray[np.int64]
+def _soon(
+    step: Derived, pending: Mapping[str, NDArray[np.bool_]], shape: tuple[int, int]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which days read one that is about to be computed; and which there are, or will be."""
-    touched, exists = np.zeros(newest.shape, bool), newest > 0
+    """Which days read one that is about to be computed; and which are made of one."""
+    touched, made = np.zeros(shape, bool), np.zeros(shape, bool)
     for number, upstream in enumerate(step.reads):
         for table in upstream.tables:
             if table.name in pending:
-                soon = pending[table.name]
+                soon = pending[table.name].astype(np.int64)
                 padded = np.pad(soon, ((0, 0), (upstream.days_back, 0)))
                 touched |= newest_within(padded, upstream.days_back) > 0
                 if number == 0:
-                    exists |= soon > 0
-    return touched, exists
+                    made |= soon > 0
+    return touched, made

@@ -17,6 +17,7 @@ from ffe_lakehouse.partitions import (
     contiguous,
     daily_by_pair,
     days_between,
+    key_texts,
     partition_key,
     split_key,
     windows,
@@ -113,3 +114,8 @@ def test_an_earlier_start_date_lets_earlier_days_in(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FFE_START_DATE", "2010-01-01")
     get_settings.cache_clear()
     check_range(date(2010, 1, 1), date(2010, 1, 2), NOW)
+
+
+def test_keys_as_texts_are_those_that_dagster_makes() -> None:
+    pairs, days = ["BTCUSD", "BRK.B"], days_between(date(2024, 2, 28), date(2024, 3, 1))
+    assert key_texts(pairs, days) == [partition_key(pair, day) for pair in pairs for day in days]

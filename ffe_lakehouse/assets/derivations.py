@@ -1,4 +1,4 @@
-"""Every derived table: what it reads, what computes it, in which group it is shown."""
+"""Every derived table: what it reads, and what computes it."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,10 @@ class Derivation:
     Attributes:
         derived: What it reads and writes.
         compute: Makes the rows.
-        group: Group of its assets.
     """
 
     derived: Derived
     compute: Compute
-    group: str = "silver"
 
 
 def derivations() -> list[Derivation]:
@@ -34,7 +32,6 @@ def derivations() -> list[Derivation]:
         Derivation(silver.ANALYSE, silver.analyse_days),
         Derivation(silver_records.DECIDE, silver_records.decide_days),
         Derivation(silver_records.TRADE, silver_records.trade_days),
-        Derivation(silver.RECONCILE, silver.reconcile_days, "quality"),
         *(
             Derivation(derived_features(features), compute_features(features))
             for features in feature_sets()
@@ -44,4 +41,4 @@ def derivations() -> list[Derivation]:
 
 def derived_assets() -> list[dg.AssetsDefinition]:
     """Their assets."""
-    return [derived_asset(each.derived, each.compute, each.group) for each in derivations()]
+    return [derived_asset(each.derived, each.compute) for each in derivations()]

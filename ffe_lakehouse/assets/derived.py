@@ -78,8 +78,14 @@ Counts: TypeAlias = dict[tuple[str, date], dict[str, int]]
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """What became of a batch: of each table what changed, and its rows; or why it failed."""
+class Stored:
+    """What became of a batch.
+
+    Attributes:
+        batch: Its pairs and days.
+        merged: Of each table what changed, and how many rows it has of each day.
+        error: Why it failed.
+    """
 
     batch: Batch
     merged: Sequence[tuple[TableSchema, Merged, Counts]]
@@ -90,13 +96,12 @@ Compute: TypeAlias = Callable[[DeltaLakeManager, Batch], Sequence[pa.Table]]
 """The rows of a batch, a table for each one that the step writes; raises if they cannot be."""
 
 
-def derived_asset(derived: Derived, compute: Compute, group: str) -> dg.AssetsDefinition:
+def derived_asset(derived: Derived, compute: Compute) -> dg.AssetsDefinition:
     """The assets of one step.
 
     Args:
         derived: What it reads and writes.
         compute: Makes the rows.
-        group: Group of the assets.
     """
     deps = [
         dg.AssetDep(table_key(table), partition_mapping=upstream.mapping)
@@ -106,7 +111,10 @@ def derived_asset(derived: Derived, compute: Compute, group: str) -> dg.AssetsDe
 
     @dg.multi_asset(
         name=derived.name,
-        specs=[table_spec(table, group, "merge", deps) for table in derived.tables],
+        specs=[
+            table_spec(table, table.name.partition("/")[0], "merge", deps)
+            for table in derived.tables
+        ],
         partitions_def=daily_by_pair(),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -125,10 +133,8 @@ def derived_asset(derived: Derived, compute: Compute, group: str) -> dg.AssetsDe
         }
         there = [pair for pair, row in zip(pairs, newest, strict=True) if row.any()]
         failed: dict[str, str] = {}
-        work = partial(_stored, derived, compute, io_manager.lake, context.run.run_id)
-        for _, stored in interleave(_batches(there, first, last), work, _AT_ONCE):
-            if isinstance(stored, Exception):
-                raise stored
+        run_id, lake = context.run.run_id, io_manager.lake
+        for stored in store_batches(derived, compute, lake, there, (first, last), run_id):
             if stored.error is not None:
                 reason = f"{stored.batch.first} to {stored.batch.last}: {stored.error}"
                 failed |= dict.fromkeys(stored.batch.pairs, reason)
@@ -146,6 +152,34 @@ def derived_asset(derived: Derived, compute: Compute, group: str) -> dg.AssetsDe
     return step
 
 
+def store_batches(
+    derived: Derived,
+    compute: Compute,
+    lake: DeltaLakeManager,
+    pairs: Sequence[str],
+    days: tuple[date, date],
+    run_id: str,
+) -> Iterator[Stored]:
+    """Compute whole days and merge them into their tables, batch by batch.
+
+    Args:
+        derived: What is read and written.
+        compute: Makes the rows.
+        lake: Where.
+        pairs: Canonical pairs, sorted.
+        days: First and last day.
+        run_id: Written into the Delta log.
+
+    Yields:
+        Each batch as it is committed; of one that failed, each of its pairs.
+    """
+    work = partial(_stored, derived, compute, lake, run_id)
+    for _, stored in interleave(_batches(pairs, *days), work, _AT_ONCE):
+        if isinstance(stored, Exception):
+            raise stored
+        yield stored
+
+
 def _batches(pairs: Sequence[str], first: date, last: date) -> Iterator[Batch]:
     days = (last - first).days + 1
     most, span = max(1, _BATCH // days), min(days, _BATCH)
@@ -159,7 +193,7 @@ def _batches(pairs: Sequence[str], first: date, last: date) -> Iterator[Batch]:
 
 def _stored(
     derived: Derived, compute: Compute, lake: DeltaLakeManager, run_id: str, batch: Batch
-) -> Iterator[_Stored]:
+) -> Iterator[Stored]:
     """Compute and merge a batch; if that fails, each of its pairs, so that one fails alone."""
     try:
         merged = []
@@ -168,10 +202,10 @@ def _stored(
             merged.append(
                 (schema, lake.merge_if_changed(schema, rows, batch.where, commit), _count(rows))
             )
-        yield _Stored(batch, merged)
+        yield Stored(batch, merged)
     except _ALONE as error:
         if len(batch.pairs) == 1:
-            yield _Stored(batch, (), error)
+            yield Stored(batch, (), error)
             return
         for pair in batch.pairs:
             one = Batch((pair,), batch.first, batch.last)
@@ -179,7 +213,7 @@ def _stored(
 
 
 def _events(
-    context: dg.AssetExecutionContext, stored: _Stored, seen: Mapping[tuple[str, date], int]
+    context: dg.AssetExecutionContext, stored: Stored, seen: Mapping[tuple[str, date], int]
 ) -> list[dg.AssetMaterialization]:
     """What a batch says to Dagster."""
     events = []

@@ -3,7 +3,7 @@
 What is computed stands in ``transforms``; here is what each table reads, and how it is read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import pyarrow as pa
@@ -25,28 +25,25 @@ from ffe_lakehouse.transforms.asof import LOOK_BACK_DAYS
 from ffe_lakehouse.transforms.enrichment import CARRIED, enrich
 from ffe_lakehouse.transforms.fusion import fuse
 from ffe_lakehouse.transforms.history import HISTORY_DAYS, history_start
-from ffe_lakehouse.transforms.multi_timeframe import analyse
+from ffe_lakehouse.transforms.multi_timeframe import USED, analyse
 from ffe_lakehouse.transforms.reconciliation import reconcile
 
 _ALL = tuple(TIMEFRAMES.values())
 _BRONZE = Upstream(tuple(raw_candles(timeframe) for timeframe in _ALL))
 
-UNIFY = Derived((MARKET_DATA_UNIFIED,), (_BRONZE,))
-RECONCILE = Derived((PROVIDER_RECONCILIATION,), (_BRONZE,))
+UNIFY = Derived((MARKET_DATA_UNIFIED, PROVIDER_RECONCILIATION), (_BRONZE,))
 ENRICH = Derived((MARKET_DATA_ENRICHED,), (Upstream((MARKET_DATA_UNIFIED,), HISTORY_DAYS),))
 ANALYSE = Derived((MULTI_TIMEFRAME_ANALYSIS,), (Upstream((MARKET_DATA_ENRICHED,), LOOK_BACK_DAYS),))
 
 
 def unify_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
-    """One bar of each moment, of the vendor that goes before the others."""
+    """One bar of each moment, of the vendor that goes before the others; and how they differ."""
     priority = get_settings().provider_priority
-    fused = [fuse(rows, timeframe, priority) for timeframe, rows in _bronze(lake, batch.where)]
-    return [pa.concat_tables(fused)]
-
-
-def reconcile_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
-    """How the vendors of a day differ."""
-    return [pa.concat_tables(reconcile(rows, tf) for tf, rows in _bronze(lake, batch.where))]
+    bars = {each: read(lake, raw_candles(each), batch.where) for each in _ALL}
+    return [
+        pa.concat_tables(fuse(rows, timeframe, priority) for timeframe, rows in bars.items()),
+        pa.concat_tables(reconcile(rows, timeframe) for timeframe, rows in bars.items()),
+    ]
 
 
 def enrich_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
@@ -67,17 +64,11 @@ def analyse_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
     start, end = batch.start, batch.end
     base = TIMEFRAMES[get_settings().base_timeframe]
     where = Where(batch.pairs, start - timedelta(days=LOOK_BACK_DAYS), end)
-    rows = read(lake, MARKET_DATA_ENRICHED, where)
+    rows = read(lake, MARKET_DATA_ENRICHED, where, USED)
     analysed = [MULTI_TIMEFRAME_ANALYSIS.arrow.empty_table()]
     for of_pair in by_pair(rows).values():
         analysed.append(analyse(by_timeframe(of_pair), base, start, end))
     return [pa.concat_tables(analysed)]
-
-
-def _bronze(lake: DeltaLakeManager, where: Where) -> Iterator[tuple[Timeframe, pa.Table]]:
-    """Every version of every vendor's bars."""
-    for timeframe in _ALL:
-        yield timeframe, read(lake, raw_candles(timeframe), where)
 
 
 def read(

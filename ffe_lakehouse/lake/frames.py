@@ -52,9 +52,9 @@ def sorted_by(rows: pa.Table, names: Sequence[str]) -> pa.Table:
     order. (Sorting a million rows of 40 columns takes four times as long as writing them.)
     """
     descents, _ = _steps(rows, names)
-    cuts = np.flatnonzero(descents) + 1
-    if not cuts.size:
+    if not descents.any():
         return rows
+    cuts = np.flatnonzero(descents | _borders(rows, names)) + 1
     if cuts.size < rows.num_rows / _RUN and not any(rows[name].null_count for name in names):
         begins, ends = [0, *cuts.tolist()], [*cuts.tolist(), rows.num_rows]
         heads = rows.select(names).take(begins)
@@ -70,6 +70,20 @@ def ascends_strictly(rows: pa.Table, names: Sequence[str]) -> bool:
     """Whether rows are in order by these columns, the first counting most, and no two are equal."""
     descents, ties = _steps(rows, names)
     return not (descents.any() or ties.any())
+
+
+def _borders(rows: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Between which rows another file may begin: where a text or a month changes."""
+    borders = np.zeros(rows.num_rows - 1, dtype=bool)
+    for name in names:
+        values = rows[name]
+        if pa.types.is_timestamp(values.type):
+            months = values.to_numpy().astype("datetime64[M]")
+            borders |= months[1:] != months[:-1]
+        elif _kind(values.type) == "text":
+            changes = pc.not_equal(values.slice(0, borders.size), values.slice(1))
+            borders |= pc.fill_null(changes, False).to_numpy()
+    return borders
 
 
 def _steps(rows: pa.Table, names: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

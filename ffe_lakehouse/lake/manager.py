@@ -95,7 +95,8 @@ class DeltaLakeManager:
             written = once is not None and table.transaction_version(once) is not None
             if written or rows.num_rows == 0:
                 return None
-            self._write(table, schema, rows, "append", commit, [once] if once else [])
+            turns = [once] if once else []
+            self._write(table, schema, in_order(schema, rows), "append", commit, turns)
             return table.version()
 
         return retried(attempt)
@@ -134,7 +135,8 @@ class DeltaLakeManager:
             if not changes.written.any():
                 return changes
             fresh = stamped.filter(pa.array(changes.written))
-            self._write(table, schema, fresh, "append", commit, turns_of("append", fresh))
+            turns = turns_of("append", fresh)
+            self._write(table, schema, in_order(schema, fresh), "append", commit, turns)
             return replace(changes, version=table.version())
 
         return retried(attempt)
@@ -237,7 +239,8 @@ class DeltaLakeManager:
 
         def attempt() -> int:
             table = self._ensure(schema)
-            self._write(table, schema, rows, "overwrite", commit, [], predicate)
+            ordered = in_order(schema, rows)
+            self._write(table, schema, ordered, "overwrite", commit, [], predicate)
             return table.version()
 
         return retried(attempt)
@@ -380,7 +383,7 @@ class DeltaLakeManager:
     ) -> None:
         write_deltalake(
             table,
-            in_order(schema, rows),
+            rows,
             # In the stub only an overwrite takes a predicate, even if it is None.
             mode=mode,  # type: ignore[arg-type]
             predicate=predicate,

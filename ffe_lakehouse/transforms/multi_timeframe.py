@@ -136,15 +136,16 @@ def analyse(
     return silver_rows(MULTI_TIMEFRAME_ANALYSIS, columns, base)
 
 
-_USED = (
+USED = (
     *("timestamp", "asset_pair", "timeframe", "close", "is_mock", "is_warm", "market_regime"),
     *("ema_12", "ema_26", "atr_14", "adx_14", "rsi_14", "macd_hist_12_26_9"),
 )
+"""Columns of ``market_data_enriched`` that ``analyse`` needs."""
 _NONE = MARKET_DATA_ENRICHED.arrow.empty_table()
 
 
 def _bars(enriched: Mapping[Timeframe, pa.Table], timeframe: Timeframe) -> pa.Table:
-    return enriched.get(timeframe, _NONE).select(_USED)
+    return enriched.get(timeframe, _NONE).select(USED)
 
 
 def _numbers(bars: pa.Table, name: str) -> Floats:
