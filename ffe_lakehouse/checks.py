@@ -101,6 +101,29 @@ class Finding:
         ]
         return cls(len(rows), words)
 
+    def evaluation(
+        self,
+        key: dg.AssetKey,
+        name: str,
+        severity: dg.AssetCheckSeverity,
+        record: dg.EventLogRecord,
+    ) -> dg.AssetCheckEvaluation:
+        """The result of a check on one partition, whose materialization it has looked at."""
+        metadata: dict[str, Any] = {"count": self.count}
+        if self.sample:
+            lines = "\n".join(f"- {text}" for text in self.sample)
+            metadata["sample"] = dg.MetadataValue.md(lines)
+        return dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            partition=record.partition_key,
+            passed=self.count == 0,
+            severity=severity,
+            description=self.note,
+            metadata=metadata,
+            target_materialization_data=target(record),
+        )
+
 
 def _checks_of(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     key, partitions = table_key(raw_candles(timeframe)), daily_by_pair()
@@ -121,7 +144,11 @@ def _checks_of(timeframe: Timeframe) -> dg.AssetChecksDefinition:
             records = latest_materializations(context.instance, key, window.keys)
             bars = _Bars.read(timeframe, window, io_manager.lake)
             found = _findings(bars, records, get_settings())
-            evaluations = [_evaluation(key, *each) for each in found if each[0] in names]
+            evaluations = [
+                finding.evaluation(key, name, CHECKS[name][0], record)
+                for name, record, finding in found
+                if name in names
+            ]
             yield from evaluated(context, evaluations)
         yield from finished(context)
 
@@ -215,21 +242,3 @@ def _quality(record: dg.EventLogRecord, least: float) -> Finding:
         return Finding(note=f"{score:.2%}")
     below = f"Data quality below threshold: {score:.2%} is less than {least:.2%}"
     return Finding(1, [below], below)
-
-
-def _evaluation(
-    key: dg.AssetKey, name: str, record: dg.EventLogRecord, finding: Finding
-) -> dg.AssetCheckEvaluation:
-    metadata: dict[str, Any] = {"count": finding.count}
-    if finding.sample:
-        metadata["sample"] = dg.MetadataValue.md("\n".join(f"- {text}" for text in finding.sample))
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=name,
-        partition=record.partition_key,
-        passed=finding.count == 0,
-        severity=CHECKS[name][0],
-        description=finding.note,
-        metadata=metadata,
-        target_materialization_data=target(record),
-    )

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ffe_lakehouse.assets.derivations import derivations
-from ffe_lakehouse.assets.events import evaluated, finished, target
+from ffe_lakehouse.assets.events import evaluated, finished
 from ffe_lakehouse.assets.silver import read
 from ffe_lakehouse.checks import ERROR, WARN, Finding
 from ffe_lakehouse.clock import utc_now
@@ -107,9 +107,11 @@ def _checks_of(table: TableSchema, derived: Derived) -> dg.AssetChecksDefinition
             yield from evaluated(
                 context,
                 [
-                    _evaluation(key, name, told[name][0], record, of_name)
+                    of_name.get(split_key(partition)[1], Finding()).evaluation(
+                        key, name, told[name][0], record
+                    )
                     for name, of_name in found.items()
-                    for record in records.values()
+                    for partition, record in records.items()
                 ],
             )
         yield from finished(context)
@@ -122,29 +124,6 @@ def _parts(box: Sequence[PairDays]) -> Iterator[PairDays]:
         for place in range(0, len(window.days), _DAYS_AT_ONCE):
             days = window.days[place : place + _DAYS_AT_ONCE]
             yield PairDays(window.pair, days[0], days[-1])
-
-
-def _evaluation(
-    key: dg.AssetKey,
-    name: str,
-    severity: dg.AssetCheckSeverity,
-    record: dg.EventLogRecord,
-    found: Findings,
-) -> dg.AssetCheckEvaluation:
-    finding = found.get(split_key(str(record.partition_key))[1], Finding())
-    metadata: dict[str, dg.MetadataValue] = {"count": dg.MetadataValue.int(finding.count)}
-    if finding.sample:
-        metadata["sample"] = dg.MetadataValue.md("\n".join(f"- {text}" for text in finding.sample))
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=name,
-        partition=record.partition_key,
-        passed=finding.count == 0,
-        severity=severity,
-        description=finding.note,
-        metadata=metadata,
-        target_materialization_data=target(record),
-    )
 
 
 def _lawful(table: TableSchema) -> Checks:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ffe_lakehouse import features
+from ffe_lakehouse import features, schemas
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.features import GROUP, FeatureSet, feature_sets
 from ffe_lakehouse.lake import DeltaLakeManager
@@ -33,6 +33,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     """Put a distribution on ``sys.path``: its entry points, and the code of its module."""
     modules = []
     features._feature_set.cache_clear()
+    monkeypatch.setattr(schemas, "_PLUGGED", {})
 
     def install(distribution: str, module: str, code: str, **entry_points: str) -> None:
         folder = tmp_path / distribution

@@ -6,6 +6,7 @@ it, too. The raw tables stand in ``records``.
 
 import pyarrow as pa
 
+from ffe_lakehouse.schemas.records import RAW_AI_DECISIONS, RAW_TRADE_EXECUTIONS
 from ffe_lakehouse.schemas.table import DERIVED, TIMESTAMP, Column, Rule, TableSchema
 
 _NUMBER, _TEXT, _FLAG, _COUNT = pa.float64(), pa.string(), pa.bool_(), pa.int64()
@@ -13,6 +14,12 @@ _TEXTS = pa.list_(_TEXT)
 
 DECISION_MODES = ("single", "voting", "fallback", "debate")
 FALLBACK_TIERS = ("none", "majority_fallback", "average_fallback", "single_provider")
+
+
+def _of(table: TableSchema, *names: str) -> list[Column]:
+    """Columns that mean the same as in a raw table."""
+    return [column for name in names for column in table.columns if column.name == name]
+
 
 _VERSION = (
     Column("revision", _COUNT, "Versions before the one that holds: 0 is the first."),
@@ -25,24 +32,11 @@ DECISION_HISTORY = TableSchema(
     name="silver/decision_history",
     description="One decision of the engine, with what the market looked like when it fell.",
     columns=(
-        Column("decision_id", _TEXT, "The engine's `id`: unique together with `timestamp`."),
-        Column("timestamp", TIMESTAMP, "When it was decided (UTC)."),
-        Column("asset_pair", _TEXT, "Canonical pair."),
-        Column("action", _TEXT, "`BUY`, `SELL` or `HOLD`."),
-        Column("confidence", _NUMBER, "0 to 100.", True),
-        Column("reasoning", _TEXT, "In the engine's words.", True),
-        Column("entry_price", _NUMBER, "Price it was decided at, in the quote currency.", True),
-        Column("stop_loss_price", _NUMBER, "In the quote currency.", True),
-        Column("stop_loss_fraction", _NUMBER, "Share of the entry price.", True),
-        Column("take_profit_percentage", _NUMBER, "As the engine says it.", True),
-        Column("suggested_amount", _NUMBER, "As the engine says it.", True),
-        Column("recommended_position_size", _NUMBER, "Base units.", True),
-        Column("signal_only", _FLAG, "A signal, not meant to be traded.", True),
+        *RAW_AI_DECISIONS.columns[: RAW_AI_DECISIONS.arrow.names.index("executed")],
         Column("executed", _FLAG, "It was traded: known after the decision, no feature.", True),
         Column("execution_time", TIMESTAMP, "When (UTC): after the decision.", True),
         Column("execution_success", _FLAG, "Whether the platform took it: likewise.", True),
-        Column("ai_provider", _TEXT, "Who decided: `local`, `ensemble`, …", True),
-        Column("model_name", _TEXT, "Which model.", True),
+        *_of(RAW_AI_DECISIONS, "ai_provider", "model_name"),
         Column("engine_regime", _TEXT, "Market regime as the engine saw it.", True),
         Column("bar_timeframe", _TEXT, "Timeframe of the newest bar closed by then.", True),
         Column("bar_timestamp", TIMESTAMP, "Its open time (UTC).", True),
@@ -123,16 +117,10 @@ TRADE_LIFECYCLE = TableSchema(
         Column("trade_id", _TEXT, "The engine's id."),
         Column("timestamp", TIMESTAMP, "Exit, or entry while it is open (UTC)."),
         Column("asset_pair", _TEXT, "Canonical pair."),
-        Column("product", _TEXT, "The pair as the engine spells it."),
+        *_of(RAW_TRADE_EXECUTIONS, "product"),
         Column("status", _TEXT, "`open` or `closed`."),
-        Column("side", _TEXT, "`LONG` or `SHORT`."),
-        Column("entry_time", TIMESTAMP, "UTC."),
-        Column("entry_price", _NUMBER, "In the quote currency."),
-        Column("entry_size", _NUMBER, "Base units."),
-        Column("exit_time", TIMESTAMP, "UTC.", True),
-        Column("exit_price", _NUMBER, "In the quote currency.", True),
-        Column("exit_price_source", _TEXT, "Where the engine has the exit price from.", True),
-        Column("exit_size", _NUMBER, "Base units.", True),
+        *_of(RAW_TRADE_EXECUTIONS, "side", "entry_time", "entry_price", "entry_size", "exit_time"),
+        *_of(RAW_TRADE_EXECUTIONS, "exit_price", "exit_price_source", "exit_size"),
         Column("remaining_size", _NUMBER, "Entry size less exit size, base units.", True),
         Column("fees", _NUMBER, "In the quote currency; null if the engine names none.", True),
         Column("gross_pnl", _NUMBER, "From prices and exit size, in the quote currency.", True),
@@ -160,7 +148,7 @@ TRADE_LIFECYCLE = TableSchema(
         Column("matched_decision_id", _TEXT, "The same, if the lake has that decision.", True),
         Column("decision_timestamp", TIMESTAMP, "When that was decided (UTC).", True),
         Column("decision_match", _TEXT, "`given`, `missing` (named, not in the lake), `none`."),
-        Column("ai_provider", _TEXT, "Of an older outcome file: who decided.", True),
+        *_of(RAW_TRADE_EXECUTIONS, "ai_provider"),
         Column("is_revised", _FLAG, "Its outcome was told more than once."),
         *_VERSION,
         *DERIVED,
