@@ -11,7 +11,7 @@ import dagster as dg
 import typer
 from rich.console import Console
 
-from ffe_lakehouse.automation.jobs import HISTORICAL, INGESTION, NEWS
+from ffe_lakehouse.automation.jobs import INGESTION, NEWS, PROCESSING
 from ffe_lakehouse.backfill import execute, failure_text
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.deriving import derive
@@ -65,24 +65,39 @@ def backfill(
     # The asset graph takes half a second to build: only once the command is known to be right.
     from ffe_lakehouse.definitions import defs
 
-    ingestion, historical = (defs().resolve_job_def(name) for name in (INGESTION, HISTORICAL))
+    jobs = defs()
     tallies: list[Tally] = []
     derived = True
     with open_instance(get_settings()) as instance:
         if "bronze" in chosen:
             tallies = _run(
-                instance, ingestion, pairs, wanted, (first, last), config, force, vendors, console
+                instance,
+                jobs.resolve_job_def(INGESTION),
+                pairs,
+                wanted,
+                (first, last),
+                config,
+                force,
+                vendors,
+                console,
             )
         else:
             pairs = options.known_pairs(instance, assets)
         look = partial(_run_assets, instance, pairs, (first, last), console)
         if "news" in chosen:
             asked = {"provider": provider} if provider else {}
-            derived &= look(defs().resolve_job_def(NEWS), _NEWS, asked)
+            derived &= look(jobs.resolve_job_def(NEWS), _NEWS, asked)
         if "silver" in chosen:
-            derived &= derive(instance, historical, pairs, (first, last), console, force=force)
+            derived &= derive(
+                instance,
+                jobs.resolve_job_def(PROCESSING),
+                pairs,
+                (first, last),
+                console,
+                force=force,
+            )
         if "quality" in chosen:
-            derived &= look(historical, [CANDLE_GAPS])
+            derived &= look(jobs.resolve_job_def(PROCESSING), [CANDLE_GAPS])
     if as_json:
         found = [tally.as_dict(config["provider"]) for tally in tallies]
         typer.echo(json.dumps(found, indent=2))
