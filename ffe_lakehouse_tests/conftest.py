@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The machine that runs the tests may be busy: a slow example is no failure.
-settings.register_profile("lakehouse", deadline=None)
+settings.register_profile("lakehouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lakehouse")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from ffe_lakehouse.instance import open_instance
+from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import partition_key, table_key
-from ffe_lakehouse.schemas import raw_candles
+from ffe_lakehouse.schemas import TableSchema, raw_candles
+from ffe_lakehouse.schemas.silver import MARKET_DATA_ENRICHED, MARKET_DATA_UNIFIED
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse.universe import enrol
@@ -54,6 +56,15 @@ class Home:
                 last.date(),
                 datetime.fromisoformat((self.folder / "clock").read_text()),
             ).values()
+        )
+
+    def rows(self, *tables: TableSchema) -> int:
+        """How many rows these tables have."""
+        lake = DeltaLakeManager(get_settings().lake_uri)
+        return sum(
+            lake.read_table(table.name, columns=["timestamp"]).num_rows
+            for table in tables
+            if lake.table_exists(table.name)
         )
 
     def loads(self) -> Counter[str]:
@@ -108,6 +119,11 @@ def test_it_is_started_once_and_everything_heals(
         home.move(NOON + 2 * DAY)
         pairs = ("BTCUSD", "ETHUSD", "EURUSD")
         wait_until(lambda: home.are_complete(*pairs, first=NOON, last=NOON + DAY))
+
+        # Silver follows: each bar once, enriched.
+        bronze = [raw_candles(timeframe) for timeframe in TIMEFRAMES.values()]
+        for table in (MARKET_DATA_UNIFIED, MARKET_DATA_ENRICHED):
+            wait_until(lambda table=table: home.rows(table) == home.rows(*bronze) > 0)
 
 
 def test_a_run_that_is_killed_and_a_whole_dev_that_is_killed_leave_nothing_undone(
