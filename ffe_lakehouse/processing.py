@@ -24,16 +24,32 @@ from ffe_lakehouse.partitions import ONE_DAY, PairDays, contiguous, days_between
 from ffe_lakehouse.planning import Box, neighbours
 from ffe_lakehouse.watermarks import Known, State, survey
 
-Stale: TypeAlias = dict[str, dict[str, list[date]]]
-"""Stale days by pair and step, steps in the order in which they have to run."""
+Stale: TypeAlias = dict[tuple[int, str], dict[str, list[date]]]
+"""Stale days by attempt and pair, and within by step, in the order in which they have to run."""
+Attempt: TypeAlias = Callable[[Known, int], int]
+"""Which attempt at a day would be made now, 0 for none; told what is known of it, and the number
+of the newest event that it reads."""
+
+
+def first_attempt(known: Known, newest: int) -> int:  # noqa: ARG001 - an ``Attempt``
+    """Any day may be computed at any time, but by one run at once."""
+    return int(known.state is not State.IN_PROGRESS)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One run: some steps over some neighbouring pairs and contiguous days."""
+    """One run: some steps over some neighbouring pairs and contiguous days.
+
+    Attributes:
+        steps: In the order in which they run.
+        box: Pairs and days.
+        attempt: How often these were tried, this time included. What failed runs apart from what
+            did not, and fails apart.
+    """
 
     steps: tuple[Derived, ...]
     box: Box
+    attempt: int = 1
 
     @property
     def keys(self) -> list[dg.AssetKey]:
@@ -47,7 +63,7 @@ def stale_days(
     pairs: Sequence[str],
     days: tuple[date, date],
     now: datetime,
-    may_run: Callable[[Known], bool] = lambda known: known.state is not State.IN_PROGRESS,
+    attempt: Attempt = first_attempt,
     *,
     force: bool = False,
     beyond: bool = True,
@@ -60,7 +76,7 @@ def stale_days(
         pairs: Canonical pairs.
         days: First and last day.
         now: The present moment (UTC).
-        may_run: Whether a day that stands so may be computed now.
+        attempt: Which attempt at a day is due.
         force: Compute every one of ``days``, stale or not.
         beyond: Compute anew what was computed before of later days, and hangs on these.
     """
@@ -69,11 +85,12 @@ def stale_days(
     all_days = days_between(first, horizon)
     asked = len(days_between(first, last))
     pending: dict[str, NDArray[np.bool_]] = {}
-    found: Stale = {pair: {} for pair in pairs}
+    busy: dict[str, NDArray[np.bool_]] = {}
+    found: Stale = {}
     for step in in_order(steps):
-        key = step.keys[0]
-        touched, possible = _soon(step, pending, (len(pairs), len(all_days)))
-        newest = np.zeros(touched.shape, np.int64)
+        key, shape = step.keys[0], (len(pairs), len(all_days))
+        touched, possible = _soon(step, pending, shape)
+        newest = np.zeros(shape, np.int64)
         newest[:, :asked] = newest_read(instance, step, pairs, first, last)
         possible |= newest > 0
         if horizon > last:
@@ -81,24 +98,30 @@ def stale_days(
             possible[:, asked:] = touched[:, asked:] & computed
         wanted = touched.copy()
         wanted[:, :asked] |= force
-        stale = np.zeros_like(possible)
+        # What reads a day that a run is at would have to be computed once more after it.
+        waits, _ = _soon(step, busy, shape)
+        stale, running = np.zeros(shape, bool), np.zeros(shape, bool)
         rows, columns = np.nonzero(possible)
         places = list(zip(rows.tolist(), columns.tolist(), strict=True))
         keys = [partition_key(pairs[row], all_days[column]) for row, column in places]
         for place, known in zip(places, survey(instance, key, keys, now).values(), strict=True):
-            stale[place] = may_run(known) and (wanted[place] or is_stale(known, newest[place]))
+            running[place] = known.state is State.IN_PROGRESS
+            if waits[place] or not (wanted[place] or is_stale(known, newest[place])):
+                continue
+            number = attempt(known, int(newest[place]))
+            if number:
+                stale[place] = True
+                days_of = found.setdefault((number, pairs[place[0]]), {})
+                days_of.setdefault(step.name, []).append(all_days[place[1]])
         for table in step.tables:
-            pending[table.name] = stale
-        for pair, row in zip(pairs, stale, strict=True):
-            if row.any():
-                found[pair][step.name] = [all_days[place] for place in np.flatnonzero(row)]
-    return {pair: of_pair for pair, of_pair in found.items() if of_pair}
+            pending[table.name], busy[table.name] = stale, running
+    return found
 
 
 def stages(stale: Stale, steps: Sequence[Derived], pairs: Sequence[str]) -> list[list[Work]]:
     """Stale days as runs: those of one stage can run beside each other, the stages cannot.
 
-    Steps of a pair that have the same days in a row run together.
+    Steps of a pair that have the same days in a row run together; days of several attempts do not.
 
     Args:
         stale: What has to be computed.
@@ -106,21 +129,22 @@ def stages(stale: Stale, steps: Sequence[Derived], pairs: Sequence[str]) -> list
         pairs: All pairs, in the order of their Dagster partitions.
     """
     by_name = {step.name: step for step in in_order(steps)}
-    found: list[dict[tuple[tuple[str, ...], date, date], list[int]]] = []
-    for pair, of_pair in stale.items():
+    found: list[dict[tuple[int, tuple[str, ...], date, date], list[int]]] = []
+    for (attempt, pair), of_pair in stale.items():
         for number, (names, windows) in enumerate(_together(pair, of_pair)):
             if number == len(found):
                 found.append({})
             for window in windows:
-                shape = (names, window.first, window.last)
+                shape = (attempt, names, window.first, window.last)
                 found[number].setdefault(shape, []).append(pairs.index(pair))
     return [
         [
             Work(
                 tuple(by_name[name] for name in names),
                 Box(tuple(pairs[place] for place in places), first, last, ()),
+                attempt,
             )
-            for (names, first, last), all_places in stage.items()
+            for (attempt, names, first, last), all_places in stage.items()
             for places in neighbours(all_places)
         ]
         for stage in found

@@ -47,7 +47,7 @@ from ffe_lakehouse.watermarks import latest_materializations, survey
 
 DERIVED_CHECK_PREFIX = "check_"
 """Steps that check a derived table are named so, with the table's name behind."""
-_UP_TO_DATE = "up_to_date"
+_UP_TO_DATE, _NOTHING_LOST = "up_to_date", "nothing_lost"
 _SAMPLE = 20
 _DAYS_AT_ONCE = 92
 """So that no more than 170,000 rows of a pair are in memory."""
@@ -101,8 +101,12 @@ def _checks_of(table: TableSchema, derived: Derived) -> dg.AssetChecksDefinition
                 for name, (_, _, look) in looks.items()
                 if name in names
             }
+            behind = _stale(context.instance, derived, key, window)
             if _UP_TO_DATE in names:
-                found[_UP_TO_DATE] = _stale(context.instance, derived, key, window)
+                found[_UP_TO_DATE] = behind
+            if _NOTHING_LOST in found:  # What has come since is not lost: it is behind.
+                lost = found[_NOTHING_LOST].items()
+                found[_NOTHING_LOST] = {day: each for day, each in lost if day not in behind}
             records = latest_materializations(context.instance, key, window.keys)
             yield from evaluated(
                 context,
@@ -236,6 +240,18 @@ def _vendors(row: dict[str, Any]) -> str:
     return f"{row['timeframe']} {row['vendor_a']} and {row['vendor_b']}"
 
 
+def _doubled(lake: DeltaLakeManager, where: Where, rows: pa.Table) -> Findings:
+    """Trades that have a row on another day, too: they were computed anew, and left it."""
+    everywhere = read(lake, TRADE_LIFECYCLE, Where(where.pairs), ["trade_id"])
+    counts = Counter(everywhere["trade_id"].to_pylist())
+
+    def doubled(row: dict[str, Any]) -> str | None:
+        times = counts[row["trade_id"]]
+        return f"{row['trade_id']}: {times} rows" if times > 1 else None
+
+    return _by_day(rows, doubled)
+
+
 def _pnl_apart(_: DeltaLakeManager, __: Where, rows: pa.Table) -> Findings:
     def apart(row: dict[str, Any]) -> str | None:
         if row["pnl_agrees"] is not False:  # Null: there is nothing to compare.
@@ -249,31 +265,32 @@ def _pnl_apart(_: DeltaLakeManager, __: Where, rows: pa.Table) -> Findings:
 _LOST = "As many rows of each timeframe as there are"
 _OWN: dict[str, Checks] = {
     MARKET_DATA_UNIFIED.name: {
-        "nothing_lost": (
+        _NOTHING_LOST: (
             ERROR,
             f"{_LOST} bars in Bronze, of any vendor.",
             _as_many_as(_bronze_bars),
         )
     },
     MARKET_DATA_ENRICHED.name: {
-        "nothing_lost": (
+        _NOTHING_LOST: (
             ERROR,
             f"{_LOST} unified bars.",
             _as_many_as(_rows_of(MARKET_DATA_UNIFIED)),
         )
     },
     MULTI_TIMEFRAME_ANALYSIS.name: {
-        "nothing_lost": (
+        _NOTHING_LOST: (
             ERROR,
             "As many rows as there are bars of the base timeframe.",
             _as_many_as(_rows_of(MARKET_DATA_ENRICHED, base_alone=True)),
         )
     },
     DECISION_HISTORY.name: {
-        "nothing_lost": (ERROR, "A row of every decision in Bronze.", _as_many_as(_decisions))
+        _NOTHING_LOST: (ERROR, "A row of every decision in Bronze.", _as_many_as(_decisions))
     },
     TRADE_LIFECYCLE.name: {
-        "pnl_agrees": (WARN, "The engine's P&L is that of prices and sizes.", _pnl_apart)
+        "one_row_a_trade": (ERROR, "No trade has a row on another day, too.", _doubled),
+        "pnl_agrees": (WARN, "The engine's P&L is that of prices and sizes.", _pnl_apart),
     },
     PROVIDER_RECONCILIATION.name: {
         "vendors_agree": (

@@ -63,7 +63,10 @@ def news_assets(clock: Callable[[], datetime] = utc_now) -> list[dg.AssetsDefini
         io_manager: dg.ResourceParam[DeltaIOManager],
     ) -> Iterator[dg.DagsterEvent]:
         settings = get_settings()
-        provider = news_provider(config.provider, settings)
+        try:
+            provider = news_provider(config.provider, settings)
+        except (InputError, ProviderError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         loading = NewsLoading(
             provider=provider,
             batch_days=settings.batch_days,

@@ -26,10 +26,15 @@ from ffe_lakehouse.schemas.silver_records import (
     TRADE_LIFECYCLE,
 )
 from ffe_lakehouse.transforms.asof import LOOK_BACK_DAYS
-from ffe_lakehouse.transforms.decisions import decision_history, provider_decisions
+from ffe_lakehouse.transforms.decisions import (
+    OF_THE_BAR,
+    decision_history,
+    provider_decisions,
+)
 from ffe_lakehouse.transforms.trades import entry_window, trade_lifecycle, window
 
-_LONGEST_TRADE_DAYS = 730
+_OF_A_BAR = ["asset_pair", "timeframe", "timestamp", *OF_THE_BAR]
+LONGEST_TRADE_DAYS = 730
 """Of a longer trade, a bar that changes in its first days no longer makes the trade stale."""
 
 DECIDE = Derived(
@@ -43,9 +48,7 @@ TRADE = Derived(
     (TRADE_LIFECYCLE,),
     (
         Upstream((RAW_TRADE_EXECUTIONS,)),
-        Upstream(
-            (MARKET_DATA_UNIFIED, MARKET_DATA_ENRICHED, RAW_AI_DECISIONS), _LONGEST_TRADE_DAYS
-        ),
+        Upstream((MARKET_DATA_UNIFIED, MARKET_DATA_ENRICHED, RAW_AI_DECISIONS), LONGEST_TRADE_DAYS),
     ),
 )
 
@@ -61,7 +64,7 @@ def decide_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
             ends["min"] - timedelta(days=LOOK_BACK_DAYS),
             ends["max"] + timedelta.resolution,
         )
-        bars = by_timeframe(read(lake, MARKET_DATA_ENRICHED, where))
+        bars = by_timeframe(read(lake, MARKET_DATA_ENRICHED, where, _OF_A_BAR))
         analysis = read(lake, MULTI_TIMEFRAME_ANALYSIS, where)
         histories.append(decision_history(of_pair, bars, analysis))
     return [_joined(DECISION_HISTORY, histories), provider_decisions(decisions)]
@@ -86,8 +89,9 @@ def _lifecycle(lake: DeltaLakeManager, pair: str, trades: pa.Table) -> pa.Table:
     return trade_lifecycle(
         trades,
         read(lake, MARKET_DATA_UNIFIED, minutes, ["timestamp", "high", "low", "is_mock"]),
-        by_timeframe(read(lake, MARKET_DATA_ENRICHED, Where((pair,), *entries))),
-        read(lake, RAW_AI_DECISIONS, Where((pair,), end=ends[1])),
+        by_timeframe(read(lake, MARKET_DATA_ENRICHED, Where((pair,), *entries), _OF_A_BAR)),
+        # A decision of the very moment of the entry counts.
+        read(lake, RAW_AI_DECISIONS, Where((pair,), end=ends[1] + timedelta.resolution)),
     )
 
 

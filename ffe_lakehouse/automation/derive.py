@@ -3,6 +3,7 @@
 Which days are stale is decided in ``processing``; as for the load, nothing is remembered here.
 """
 
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,7 +11,12 @@ from functools import partial
 import dagster as dg
 
 from ffe_lakehouse.assets.derivations import derivations
-from ffe_lakehouse.automation.due import ATTEMPT_TAG, REQUESTED_AT_TAG, next_attempt
+from ffe_lakehouse.automation.due import (
+    ATTEMPT_TAG,
+    REQUESTED_AT_TAG,
+    next_attempt,
+    requested_at,
+)
 from ffe_lakehouse.automation.incremental import load_tags
 from ffe_lakehouse.automation.jobs import PROCESSING
 from ffe_lakehouse.clock import utc_now
@@ -19,9 +25,6 @@ from ffe_lakehouse.partitions import ASSET_PAIR, ONE_DAY
 from ffe_lakehouse.processing import Work, stages, stale_days
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.watermarks import Known, State, survey
-
-_HISTORIES_A_LOOK = 5
-"""So many pairs' days before the look-back are looked at, each time others."""
 
 
 def derivation_sensor(clock: Callable[[], datetime] = utc_now) -> dg.SensorDefinition:
@@ -37,7 +40,7 @@ def derivation_sensor(clock: Callable[[], datetime] = utc_now) -> dg.SensorDefin
         minimum_interval_seconds=get_settings().sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Computes what is derived from days that were loaded since: of the look-back"
-        " at every look, of the days before it a few pairs a look, in turn.",
+        " at every look, of the days before it one pair a look, any.",
     )
     def derivation_sensor(
         context: dg.SensorEvaluationContext,
@@ -46,16 +49,13 @@ def derivation_sensor(clock: Callable[[], datetime] = utc_now) -> dg.SensorDefin
         works = due_works(context.instance, steps, now)
         if not works:
             return dg.SkipReason(f"Nothing is stale at {now:%Y-%m-%d %H:%M:%S} UTC.")
-        most = get_settings().max_runs_per_tick
-        if len(works) > most:
-            context.log.info(f"{len(works)} runs are due; {most} of them are requested now.")
-        return dg.SensorResult([_request(context.instance, work, now) for work in works[:most]])
+        return dg.SensorResult([_request(context.instance, work, now) for work in works])
 
     return derivation_sensor
 
 
 def due_works(instance: dg.DagsterInstance, steps: list[Derived], now: datetime) -> list[Work]:
-    """Runs that are due now; what hangs on them is due once they have ended.
+    """At most ``FFE_MAX_RUNS_PER_TICK`` runs that are due now; what hangs on them is due later.
 
     Args:
         instance: Dagster's memory.
@@ -63,30 +63,43 @@ def due_works(instance: dg.DagsterInstance, steps: list[Derived], now: datetime)
         now: The present moment (UTC).
     """
     settings = get_settings()
+    most = settings.max_runs_per_tick
     pairs = list(instance.get_dynamic_partitions(ASSET_PAIR))
     if not pairs:
         return []
     today = now.date()
     first = max(settings.start_date, today - timedelta(settings.look_back_days))
-    may_run = partial(_may_run, instance, now)
-    look = partial(stale_days, instance, steps, now=now, may_run=may_run, beyond=False)
-    stale = [look(pairs=pairs, days=(first, today))]
+    look = partial(
+        stale_days, instance, steps, now=now, attempt=partial(_attempt, instance, now), beyond=False
+    )
+    live = _first(stages(look(pairs=pairs, days=(first, today)), steps, pairs))
+    old: list[Work] = []
     if settings.start_date < first:
-        turn = int(now.timestamp() // settings.sensor_seconds) * _HISTORIES_A_LOOK
-        some = {pairs[(turn + n) % len(pairs)] for n in range(_HISTORIES_A_LOOK)}
-        stale.append(look(pairs=sorted(some), days=(settings.start_date, first - ONE_DAY)))
-    return [work for found in stale for stage in stages(found, steps, pairs)[:1] for work in stage]
+        # By chance, so that whatever the looks' pace is, no pair is left out.
+        pair = random.Random(now.isoformat()).choice(pairs)  # noqa: S311 - no secret
+        before = (settings.start_date, first - ONE_DAY)
+        old = _first(stages(look(pairs=[pair], days=before), steps, pairs))
+    # A quarter is for the past, and who comes first changes, so that nobody waits for ever.
+    room = max(most - len(live), most // 4)
+    begin = int(now.timestamp()) % len(live) if live else 0
+    return (live[begin:] + live[:begin])[: most - min(room, len(old))] + old[:room]
 
 
-def _may_run(instance: dg.DagsterInstance, now: datetime, known: Known) -> bool:
-    return known.state is not State.IN_PROGRESS and _attempt(instance, known, now) > 0
+def _first(found: list[list[Work]]) -> list[Work]:
+    return found[0] if found else []
 
 
-def _attempt(instance: dg.DagsterInstance, known: Known, now: datetime) -> int:
-    """Which attempt at a day would be made now; 0 while it has to wait."""
+def _attempt(instance: dg.DagsterInstance, now: datetime, known: Known, newest: int) -> int:
+    """Which attempt at a day is due now; 0 while it has to wait.
+
+    If something that it reads has changed since it failed, it is tried anew, after the first pause.
+    """
     if known.state is State.FAILED and known.run is not None:
-        return next_attempt(instance, known.run, now)
-    return 1
+        if newest <= known.attempt:
+            return next_attempt(instance, known.run, now)
+        pause = timedelta(minutes=get_settings().retry_first_minutes)
+        return int(now >= requested_at(instance, known.run) + pause)
+    return int(known.state is not State.IN_PROGRESS)
 
 
 def _request(instance: dg.DagsterInstance, work: Work, now: datetime) -> dg.RunRequest:
@@ -105,7 +118,7 @@ def _request(instance: dg.DagsterInstance, work: Work, now: datetime) -> dg.RunR
         tags={
             **work.box.tags,
             **load_tags(work.box, now),
-            ATTEMPT_TAG: str(max(_attempt(instance, each, now) for each in known)),
+            ATTEMPT_TAG: str(work.attempt),
             REQUESTED_AT_TAG: now.isoformat(),
         },
     )

@@ -146,6 +146,8 @@ class DeltaLakeManager:
     ) -> int | None:
         """Update the rows whose key is there, insert the others.
 
+        Rows are looked for on the days of ``rows``: not for tables whose rows change their day.
+
         Returns:
             The version, or ``None`` if there was nothing to merge. The table is there then, too.
 
@@ -161,7 +163,8 @@ class DeltaLakeManager:
             table = self._ensure(schema)
             if rows.num_rows == 0:
                 return None
-            all_of_it = Difference(rows, rows.slice(0, 0), rows.slice(0, 0), 0)
+            nothing = rows.slice(0, 0)
+            all_of_it = Difference(rows, nothing, nothing, nothing, 0)
             merge_difference(table, schema, all_of_it, self._compression, commit, [])
             return table.version()
 

@@ -177,7 +177,7 @@ def parse_news(body: bytes, symbols: Iterable[Symbol]) -> News:
     try:
         found = decode(body, "the file")
         for vendor in (news_alpha_vantage, news_polygon):
-            if isinstance(found, dict) and isinstance(found.get(vendor.ROWS), list):
+            if isinstance(found, dict) and vendor.is_answer(found):
                 pairs_of = by_ticker((vendor.tickers(symbol), symbol) for symbol in symbols)
                 return News(vendor.NAME, vendor.articles(body, pairs_of))
     except ProviderError as error:

@@ -128,6 +128,15 @@ def tickers(symbol: Symbol) -> tuple[str, ...]:
             return (spell(NAME, symbol),)
 
 
+def is_answer(found: dict[str, Any]) -> bool:
+    """Whether it is an answer about news, be it an empty one."""
+    return isinstance(found.get(ROWS), list) or _is_empty(found)
+
+
+def _is_empty(found: dict[str, Any]) -> bool:
+    return _NOTHING in str(found.get("Information", "")).lower()
+
+
 def articles(body: bytes, pairs_of: PairsOf) -> list[Article]:
     """The articles of a body, in its order.
 
@@ -135,7 +144,7 @@ def articles(body: bytes, pairs_of: PairsOf) -> list[Article]:
         ProviderError: ``bad_response``: it holds something else.
     """
     found = decode(body, NAME)
-    if isinstance(found, dict) and _NOTHING in str(found.get("Information", "")).lower():
+    if isinstance(found, dict) and _is_empty(found):
         return []
     rows = member(found, ROWS, list, NAME)
     stamps = [row.get("time_published") if isinstance(row, dict) else None for row in rows]

@@ -118,6 +118,11 @@ def tickers(symbol: Symbol) -> tuple[str, ...]:
     return (spell(NAME, symbol),)
 
 
+def is_answer(found: dict[str, Any]) -> bool:
+    """Whether it is an answer about news, be it an empty one."""
+    return isinstance(found.get(ROWS), list) or found.get("status") == "OK"
+
+
 def articles(body: bytes, pairs_of: PairsOf) -> list[Article]:
     """The articles of a body, in its order.
 

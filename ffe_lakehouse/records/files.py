@@ -78,13 +78,15 @@ class Said:
 def files_below(folder: Path) -> list[LandedFile]:
     """The files of records below a landing folder, in the order of their names.
 
-    Hidden files, and those that end in ``.part`` or ``.tmp``, are left alone.
+    Hidden files and folders, and those that end in ``.part`` or ``.tmp``, are left alone.
     """
     return [
         _landed(folder, path)
         for kind in KINDS
         for path in sorted((folder / kind).rglob("*"))
-        if not path.name.startswith(".") and path.suffix not in _PARTIAL and path.is_file()
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.suffix not in _PARTIAL
+        and path.is_file()
     ]
 
 

@@ -31,11 +31,14 @@ def read_news(file: LandedFile, symbols: Sequence[Symbol]) -> tuple[list[Judged]
         return [Judged(said, {}, Faults({"unreadable_file"}, [str(error)]), _UNKNOWN)], 0
     mentions = news.mentions
     rejected = sort_out(mentions, news.vendor).rejected
-    found = [
-        _judged(file, rejected.get(number, mention), news.vendor)
-        for number, mention in enumerate(mentions)
-    ]
+    # What is said twice shares its fate, or a refused version would be stored by its repetition.
+    refused_as = {_same(each): each for each in rejected.values()}
+    found = [_judged(file, refused_as.get(_same(each), each), news.vendor) for each in mentions]
     return found, news.unrelated
+
+
+def _same(mention: Mention) -> tuple[object, ...]:
+    return mention.pair, mention.columns.get("ticker"), mention.record
 
 
 def _judged(file: LandedFile, mention: Mention, vendor: str) -> Judged:

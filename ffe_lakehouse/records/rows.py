@@ -69,6 +69,8 @@ def hold_to_rules(
         now: The present moment (UTC).
     """
     for each in judged:
+        if (entry := each.row.get("entry_time")) is not None and entry.date() < _EPOCH:
+            each.faults.add("bad_time", f"entry_time: {entry.isoformat()} is before 1970")
         if (moment := each.row.get("timestamp")) is not None:
             if moment > now + _SKEW:
                 detail = f"{moment.isoformat()} is more than a day after {now.isoformat()}"

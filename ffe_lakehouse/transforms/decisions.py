@@ -31,10 +31,11 @@ from ffe_lakehouse.transforms.asof import (
 from ffe_lakehouse.transforms.silver_rows import YEARLY, silver_rows
 
 _KEY = RAW_AI_DECISIONS.key
-_OF_THE_BAR = (
+OF_THE_BAR = (
     *("close", "is_warm", "is_mock", "market_regime", "trend_direction", "rsi_14", "adx_14"),
     *("atr_14", "macd_hist_12_26_9", "realized_volatility_20"),
 )
+"""Columns of ``market_data_enriched`` that a decision, or a trade, is joined with."""
 _OF_THE_ANALYSIS = ("closed_at", "confluence_score", "timeframes_seen", "is_mock")
 _STRATEGIES = frozenset({"none", "primary", "weighted", "majority", "stacking", "debate"})
 
@@ -58,7 +59,7 @@ def decision_history(
     refuse_several_pairs(decisions, analysis, *bars.values())
     newest = _newest(decisions)
     moments = microseconds(newest["timestamp"])
-    bar = newest_closed(bars, _OF_THE_BAR, moments)
+    bar = newest_closed(bars, OF_THE_BAR, moments)
     closes = microseconds(analysis["closed_at"])
     found = last_closed(microseconds(analysis["timestamp"]), closes, moments)
     seen = take_or_null(analysis.select(_OF_THE_ANALYSIS), found)

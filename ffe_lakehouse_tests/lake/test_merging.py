@@ -1,6 +1,7 @@
 """``merge_if_changed``: the table says what was written, and is touched only where it differs."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,6 +118,16 @@ def test_what_is_only_new_rewrites_no_file(lake: DeltaLakeManager) -> None:
     rows = unified({("BTCUSD", "1h", 1): 1.0, ("BTCUSD", "1h", 2): 1.0})
     lake.merge_if_changed(UNIFIED, rows, EVER)
     assert before < set(lake.table(UNIFIED.name).file_uris())
+
+
+def test_a_row_that_changes_its_day_leaves_the_old_one(lake: DeltaLakeManager) -> None:
+    schema = replace(UNIFIED, key=("asset_pair", "source_provider"))
+    early, late = (unified({("BTCUSD", "1h", hour): 1.0}) for hour in (1, 30))
+    lake.merge_if_changed(schema, early, EVER)
+    moved = lake.merge_if_changed(schema, late, EVER)
+    assert (moved.new, moved.changed, moved.gone) == (0, 1, 0)
+    assert stored(lake) == {("BTCUSD", "1h", 30): 1.0}
+    assert lake.merge_if_changed(schema, late, EVER).version is None
 
 
 def test_two_rows_of_one_bar_are_refused_and_nothing_changes(lake: DeltaLakeManager) -> None:

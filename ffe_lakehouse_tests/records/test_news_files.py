@@ -4,7 +4,10 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ffe_lakehouse_tests.records.desk import LONG_AGO, Desk, counts
+import pytest
+
+from ffe_lakehouse.records import files_below
+from ffe_lakehouse_tests.records.desk import LONG_AGO, Desk, counts, decision, trade
 
 TABLE = "bronze/raw_news_sentiment"
 
@@ -88,3 +91,36 @@ def test_recorded_answers_of_both_vendors_are_understood(desk: Desk, shared_data
     assert loaded.fetched == sum(counts(loaded))
     assert {row["source_provider"] for row in desk.rows(TABLE)} == {"alpha_vantage", "polygon"}
     assert counts(desk.load()["raw_news_sentiment"])[0] == 0
+
+
+def test_a_refused_version_is_not_stored_by_its_repetition(desk: Desk) -> None:
+    desk.pairs = ["BTCUSD"]
+    one, other = article(1), article(1, title="another title")
+    desk.put("news/a.json", {"feed": [one, other, one]})
+    loaded = desk.load()["raw_news_sentiment"]
+    assert counts(loaded) == (0, 0, 0, 3)
+    assert loaded.new_letters == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": "OK", "count": 0}, {"Information": "No articles found."}]
+)
+def test_an_honest_answer_without_articles_is_no_letter(
+    desk: Desk, answer: dict[str, object]
+) -> None:
+    desk.put("news/a.json", answer)
+    loaded = desk.load().get("raw_news_sentiment")
+    assert loaded is None or counts(loaded) == (0, 0, 0, 0)
+
+
+def test_files_in_hidden_folders_are_left_alone(desk: Desk) -> None:
+    desk.put("decisions/.ipynb_checkpoints/x.json", [decision()])
+    desk.put("decisions/2026/x.json", [decision()])
+    assert [file.name for file in files_below(desk.landing)] == ["decisions/2026/x.json"]
+
+
+def test_an_entry_of_the_year_one_is_refused(desk: Desk) -> None:
+    desk.put("trade_outcomes/a.jsonl", [trade(entry_time="0001-01-01T00:00:00Z")])
+    loaded = desk.load()["raw_trade_executions"]
+    assert counts(loaded) == (0, 0, 0, 1)
+    assert loaded.reasons == {"bad_time": 1}

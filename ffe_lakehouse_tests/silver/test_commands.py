@@ -130,3 +130,29 @@ def test_rows_of_some_timeframes_can_be_read(ffe: Ffe) -> None:
         assert f"{count} rows of silver/market_data_enriched" in read.output
     with pytest.raises(Exception, match="has no timeframes to choose from"):
         ffe("read", "bronze/raw_market_data_1h", "--timeframes", "1h")
+
+
+@pytest.mark.parametrize(
+    "range_of_days",
+    [("2026-04-01", "2026-04-01"), ("2026-02-01", "2026-04-30")],
+    ids=["its new day alone", "both days"],
+)
+def test_a_trade_that_ends_again_has_one_row_whichever_days_are_derived(
+    ffe: Ffe, shared_data: Path, tmp_path: Path, range_of_days: tuple[str, str]
+) -> None:
+    landing = tmp_path / "landing" / "trade_outcomes"
+    landing.mkdir(parents=True)
+    for day, (first, last) in {
+        "2026-02-27": ("2026-02-27", "2026-02-27"),
+        "2026-04-01": range_of_days,
+    }.items():
+        file = shared_data / "records" / "trade_outcomes" / f"{day}.jsonl"
+        (landing / file.name).write_bytes(file.read_bytes())
+        assert ffe("land", str(landing.parent)).exit_code == 0
+        days = ("--assets", "GBPUSD", "--start", first, "--end", last)
+        derived = ffe("backfill", *days, "--layers", "silver")
+        assert derived.exit_code == 0, derived.output
+        (trade,) = rows(TRADE_LIFECYCLE.name).to_pylist()
+        assert str(trade["exit_time"].date()) == day
+    again = ffe("backfill", *days, "--layers", "silver")
+    assert "0 partition(s) to derive in 0 run(s)" in again.output
