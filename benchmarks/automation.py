@@ -20,6 +20,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from ffe_lakehouse.assets.derivations import derivations
+from ffe_lakehouse.automation.derive import due_works
 from ffe_lakehouse.automation.due import due_loads
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR, daily_by_pair, days_between, partition_key
@@ -62,6 +64,9 @@ def measure(years: int) -> None:
         enrol(instance, PAIRS, start=LAST - timedelta(365 * years), provider=None)
         tick = timed(lambda: due_loads(instance, NOW))
         write(f"| the same, with histories to look after | {tick:.2f} s | 2 s |\n")
+        steps = [each.derived for each in derivations()]
+        tick = timed(lambda: due_works(instance, steps, NOW))
+        write(f"| a tick of the derivation sensor, nothing derived yet | {tick:.2f} s | |\n")
         states = timed(lambda: look(instance))
         write(f"| states by partition, all timeframes | {states:.2f} s | |\n")
         stock = timed(lambda: look_as_dagster_does(instance))
