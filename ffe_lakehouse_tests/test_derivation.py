@@ -41,7 +41,7 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
 
 def happen(instance: dg.DagsterInstance, table: object, pair: str, day: date) -> int:
     """Materialize one day; the number of the event."""
-    key = table_key(table)  # type: ignore[arg-type] - only tables are handed in
+    key = table_key(table)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(key, partition=partition_key(pair, day))
     )

@@ -50,7 +50,7 @@ class Desk:
 
     def tell(self, *stories: Story, vendor: str = "alpha_vantage") -> None:
         """What the vendor knows from now on."""
-        self.double.vendors[vendor].stories = stories  # type: ignore[attr-defined]
+        self.double.vendors[vendor].stories = stories
 
     def fault(self, fault: Fault, ticker: str) -> None:
         """What goes wrong with every question about this ticker."""
@@ -237,7 +237,7 @@ def test_what_came_before_a_vendor_failed_stays_and_the_bad_answer_is_a_letter(
     monkeypatch.setenv("FFE_BATCH_DAYS", "1")
     get_settings.cache_clear()
     desk.tell(*(story(f"s{n}", n / 2, BITCOIN) for n in range(144)))
-    desk.double.vendors["alpha_vantage"].longest = 50  # type: ignore[attr-defined]
+    desk.double.vendors["alpha_vantage"].longest = 50
     desk.double.play(
         HTML_PAGE, 99, lambda request: request.params.get("time_from", "") >= "20240303"
     )
@@ -251,7 +251,7 @@ def test_what_came_before_a_vendor_failed_stays_and_the_bad_answer_is_a_letter(
         desk.double.heal()
         assert desk.run().success
     finally:
-        desk.double.vendors["alpha_vantage"].longest = 1000  # type: ignore[attr-defined]
+        desk.double.vendors["alpha_vantage"].longest = 1000
     assert desk.counts("BTCUSD", FIRST, THIRD) == [[48, 0, 48, 0, 0], [48, 48, 0, 0, 0]]
     assert len(desk.rows()) == 144
 

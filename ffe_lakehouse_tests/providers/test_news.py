@@ -52,8 +52,8 @@ def telling(double: VendorDouble, tmp_path: Path) -> Any:
     double.reset()
 
     def tell(vendor: str, *stories: Story, limit: int = 1000) -> NewsProvider:
-        double.vendors[vendor].stories = stories  # type: ignore[attr-defined]
-        return impatient(VENDORS[vendor](quick(double, tmp_path), limit))  # type: ignore[arg-type, return-value]
+        double.vendors[vendor].stories = stories
+        return impatient(VENDORS[vendor](quick(double, tmp_path), limit))
 
     return tell
 
@@ -120,12 +120,12 @@ def test_more_articles_in_two_minutes_than_a_page_holds_are_an_error(
 def test_a_vendor_that_does_not_hear_the_limit_is_paged_all_the_same(
     telling: Any, double: VendorDouble
 ) -> None:
-    double.vendors["alpha_vantage"].longest = 50  # type: ignore[attr-defined]
+    double.vendors["alpha_vantage"].longest = 50
     try:
         stories = [story(n, n, "CRYPTO:BTC") for n in range(120)]
         assert ids(told(telling("alpha_vantage", *stories))) == [f"s{n}" for n in range(120)]
     finally:
-        double.vendors["alpha_vantage"].longest = 1000  # type: ignore[attr-defined]
+        double.vendors["alpha_vantage"].longest = 1000
 
 
 def test_a_cut_answer_that_begins_with_the_newest_is_refused(
@@ -150,12 +150,12 @@ def test_a_quiet_window_is_one_request(telling: Any, double: VendorDouble) -> No
 
 
 def test_polygon_follows_the_link_to_its_other_host(telling: Any, double: VendorDouble) -> None:
-    double.vendors["polygon"].links_to = "https://api.massive.com"  # type: ignore[attr-defined]
+    double.vendors["polygon"].links_to = "https://api.massive.com"
     try:
         stories = [story(n, n // 3, "X:BTCUSD") for n in range(10)]
         assert ids(told(telling("polygon", *stories, limit=4))) == [f"s{n}" for n in range(10)]
     finally:
-        double.vendors["polygon"].links_to = None  # type: ignore[attr-defined]
+        double.vendors["polygon"].links_to = None
 
 
 def test_polygon_leads_nowhere_is_an_error(telling: Any, double: VendorDouble) -> None:
@@ -247,7 +247,7 @@ def test_no_key_reaches_an_error(telling: Any, double: VendorDouble, tmp_path: P
 
 def test_the_vendor_is_the_one_named_or_the_first_with_a_key() -> None:
     def made(name: str | None = None, **keys: str) -> NewsProvider:
-        return news_provider(name, Settings(_env_file=None, **keys))  # type: ignore[arg-type, call-arg]
+        return news_provider(name, Settings(_env_file=None, **keys))
 
     both = {"alpha_vantage_api_key": "k", "polygon_api_key": "k"}
     assert made(**both).name == "alpha_vantage"

@@ -113,7 +113,7 @@ def test_the_frame_is_what_is_promised() -> None:
         assert tuple(frame.columns) == GIVEN
         assert frame.index.equals(pd.RangeIndex(len(frame)))
         assert frame["timestamp"].is_monotonic_increasing
-        assert str(frame["timestamp"].dtype.tz) == "UTC"  # type: ignore[union-attr]
+        assert str(frame["timestamp"].dtype.tz) == "UTC"
         assert frame["trend_direction"].dtype == np.float64
     assert {str(frame.dtypes.to_dict()) for frame in seen} == {str(seen[0].dtypes.to_dict())}
     assert seen[0]["is_warm"].nunique() == 2
