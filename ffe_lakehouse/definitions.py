@@ -59,7 +59,7 @@ def defs() -> dg.Definitions:
             *left_failed_checks([key for asset in computed for key in asset.keys]),
         ],
         jobs=[
-            *(ingestion, processing, historical, checking, daily, news),
+            *(ingestion, processing, historical, checking(), daily, news),
             *(landing, records, dlq_replay, tidying),
         ],
         schedules=[daily_schedule(), housekeeping_schedule(tidying)],

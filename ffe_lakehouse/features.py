@@ -106,7 +106,7 @@ def _function(found: Sequence[EntryPoint]) -> FeatureFunction:
         )
     try:
         function = entry.load()
-    except Exception as error:
+    except Exception as error:  # Whatever a stranger's module raises: this set fails alone.
         raise InputError(
             f"{entry.value!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ffe_lakehouse.calendars import expected_bars
-from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake.versions import Change, Changes
 from ffe_lakehouse.lake.where import Where
 from ffe_lakehouse.partitions import ONE_DAY, PairDays, day_start
 from ffe_lakehouse.providers.base import RAW_CANDLES, CandleQuery, Page, Provider, ProviderError
 from ffe_lakehouse.schemas import CLOSINGS, PRICES, TableSchema, dead_letters, raw_candles
-from ffe_lakehouse.symbols import Symbol, parse_symbol
+from ffe_lakehouse.symbols import Symbol, canonical_symbol
 from ffe_lakehouse.timeframes import Timeframe
 from ffe_lakehouse.transforms.rows import Provenance, bronze_rows, failure_rows, letter_rows
 from ffe_lakehouse.transforms.validation import Verdict, judge
@@ -109,12 +108,7 @@ class Ingestion:
             ProviderError: The vendor failed. Batches that were yielded stay.
             InputError: The pair is none, or not in its canonical spelling.
         """
-        symbol = parse_symbol(window.pair)
-        if symbol.name != window.pair:
-            raise InputError(
-                f"{window.pair!r} is another spelling of {symbol}: remove this partition"
-                f" (`ffe pairs remove`) and add {symbol}, or its bars would be stored twice"
-            )
+        symbol = canonical_symbol(window.pair, "bars")
         end = min(window.end, self.timeframe.floor(self.clock()))
         query = CandleQuery(symbol, self.timeframe, window.start, end)
         begun = whole = window.first

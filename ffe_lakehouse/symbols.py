@@ -81,3 +81,22 @@ def parse_symbol(text: str) -> Symbol:
         f"unknown pair {shown}: {upper!r} ends in no known quote currency"
         f" ({', '.join(_CRYPTO_QUOTES)}) and is no ticker of one to five letters"
     )
+
+
+def canonical_symbol(pair: str, what: str) -> Symbol:
+    """The symbol of a partition, whose pair has to be spelt canonically.
+
+    Args:
+        pair: As it stands in the partition key.
+        what: What is stored there: ``bars``.
+
+    Raises:
+        InputError: It is no pair, or another spelling of one.
+    """
+    symbol = parse_symbol(pair)
+    if symbol.name != pair:
+        raise InputError(
+            f"{pair!r} is another spelling of {symbol}: remove this partition"
+            f" (`ffe pairs remove`) and add {symbol}, or its {what} would be stored twice"
+        )
+    return symbol

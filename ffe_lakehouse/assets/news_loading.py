@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.ingestion import Write
 from ffe_lakehouse.lake.versions import Change
 from ffe_lakehouse.lake.where import Where
@@ -33,7 +32,7 @@ from ffe_lakehouse.providers.news_rows import (
     sort_out,
 )
 from ffe_lakehouse.schemas.records import RAW_NEWS_SENTIMENT
-from ffe_lakehouse.symbols import parse_symbol
+from ffe_lakehouse.symbols import canonical_symbol
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,7 @@ class NewsLoading:
             ProviderError: The vendor failed. Batches that were yielded stay.
             InputError: The pair is none, or not in its canonical spelling.
         """
-        symbol = parse_symbol(window.pair)
-        if symbol.name != window.pair:
-            raise InputError(
-                f"{window.pair!r} is another spelling of {symbol}: remove this partition"
-                f" (`ffe pairs remove`) and add {symbol}, or its news would be stored twice"
-            )
+        symbol = canonical_symbol(window.pair, "news")
         # Vendors count in minutes: of the running one, nobody knows yet what it will bring.
         end = min(window.end, self.clock().replace(second=0, microsecond=0))
         query = NewsQuery(symbol, window.start, end)

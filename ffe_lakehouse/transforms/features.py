@@ -203,7 +203,7 @@ def _call(function: FeatureFunction, bars: pa.Table) -> pd.DataFrame:
     frame = bars.set_column(whole, "trend_direction", direction).select(GIVEN).to_pandas()
     try:
         found = function(frame.copy())
-    except Exception as error:
+    except Exception as error:  # Whatever a stranger's function raises.
         raise InputError(
             f"it fails on {len(frame)} bars: {type(error).__name__}: {error}"
         ) from error

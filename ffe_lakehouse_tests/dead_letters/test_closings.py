@@ -21,7 +21,7 @@ NOW = at(20)
 
 
 def closing(by: str = "ada", action: str = "discarded") -> Closing:
-    return Closing(action, by, "because", NOW, f"run of {by}")  # type: ignore[arg-type]
+    return Closing(action, by, "because", NOW, f"run of {by}")
 
 
 @pytest.fixture

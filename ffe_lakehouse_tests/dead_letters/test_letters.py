@@ -42,7 +42,7 @@ def test_a_letter_with_two_reasons_counts_in_both() -> None:
 def test_letters_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     lake, some = DeltaLakeManager(tmp_path), letters({}, {}, {}, {})
     for action, n in (("replayed", 0), ("discarded", 1)):
-        close(lake, some.slice(n, 1), Closing(action, "ada", "so", FETCHED, "run"))  # type: ignore[arg-type]
+        close(lake, some.slice(n, 1), Closing(action, "ada", "so", FETCHED, "run"))
     counts = statistics(some, read_closings(lake))
     assert counts.by_state == {"open": 2, "discarded": 1, "replayed": 1}
     assert statistics(some.slice(2), read_closings(lake)).by_state == {"open": 2}
