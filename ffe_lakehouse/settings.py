@@ -38,6 +38,10 @@ def _default_price_range() -> dict[AssetClass, PriceRange]:
     return {"crypto": PriceRange(), "forex": PriceRange(), "equity": PriceRange()}
 
 
+def _default_periods() -> dict[AssetClass, float]:
+    return {"crypto": 365.0, "equity": 252.0, "forex": 260.0}
+
+
 def _split(value: object) -> object:
     """``5,10,20`` as a list; no text, no value."""
     return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -175,6 +179,33 @@ class Settings(BaseSettings):
     base_timeframe: Literal["1m", "5m", "15m", "1h", "4h", "1d"] = Field(
         "5m", description="At whose closes the six timeframes are looked at together."
     )
+    account_currency: str = Field(
+        "USD", description="What the portfolio is counted in: a currency code."
+    )
+    initial_balance: float = Field(
+        100_000.0, gt=0, description="Of the portfolio before its first record; account currency."
+    )
+    initial_capital: float = Field(
+        10_000.0,
+        gt=0,
+        description="Of each pair before its first trade, in its quote currency: what returns,"
+        " drawdowns and ratios refer to.",
+    )
+    return_basis: Literal["equity", "capital"] = Field(
+        "equity",
+        description="A day's P&L is divided by the equity before it, or always by"
+        " FFE_INITIAL_CAPITAL.",
+    )
+    risk_free_rate: float = Field(
+        0.0, gt=-1, description="A year's, as a share: 0.04 is 4 %. For Sharpe and Sortino."
+    )
+    periods_per_year: dict[AssetClass, PositiveFloat] = Field(
+        default_factory=_default_periods,
+        description="Return days of a year by asset class: annualizes ratios.",
+    )
+    mart_timeframe: Literal["1m", "5m", "15m", "1h", "4h", "1d"] = Field(
+        "1h", description="At whose bars mart_market_regime_stats looks."
+    )
     max_log_move: float = Field(
         0.5,
         gt=0,
@@ -219,6 +250,18 @@ class Settings(BaseSettings):
     def _every_class(cls, given: dict[AssetClass, PriceRange]) -> dict[AssetClass, PriceRange]:
         return _default_price_range() | given
 
+    @field_validator("periods_per_year", mode="after")
+    @classmethod
+    def _every_period(cls, given: dict[AssetClass, float]) -> dict[AssetClass, float]:
+        return _default_periods() | given
+
+    @field_validator("account_currency", mode="after")
+    @classmethod
+    def _currency(cls, given: str) -> str:
+        if not given.isalnum():
+            raise ValueError("use a currency code such as USD or USDT")
+        return given.upper()
+
     @field_validator(
         "files_dir",
         "storage_path",
@@ -256,11 +299,16 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The settings of this process, read once; ``get_settings.cache_clear()`` forgets them.
 
+    ``.env`` is that of the working directory, and so is what a relative ``FFE_HOME`` is relative
+    to. Within the dbt project both are those of the folder around it.
+
     Raises:
         InputError: A variable has a value that its setting cannot have.
     """
+    root = Path("..") if Path("dbt_project.yml").exists() else Path()
     try:
-        return Settings()
+        settings = Settings(_env_file=root / ".env")
+        return settings.model_copy(update={"home": root / settings.home})
     except ValidationError as error:
         wrong = [
             f"FFE_{'__'.join(map(str, each['loc'])).upper()}={each['input']!r}: {each['msg']}"

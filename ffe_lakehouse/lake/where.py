@@ -5,7 +5,7 @@ A text that a user gives is quoted, and can end up as nothing but a text.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
 import pyarrow as pa
@@ -71,11 +71,22 @@ class Where:
 
 
 def around(rows: pa.Table) -> Where:
-    """The pairs and whole days that hold ``rows``, of which there is at least one."""
+    """The pairs, if it has them, and whole days that hold ``rows``, of which there is a first."""
     first, last = pc.min_max(rows["partition_date"]).as_py().values()
+    pairs = None
+    if "partition_asset_pair" in rows.column_names:
+        pairs = tuple(rows["partition_asset_pair"].unique().to_pylist())
+    return whole_days(pairs, first, last)
+
+
+def whole_days(pairs: tuple[str, ...] | None, first: date | None, last: date | None) -> Where:
+    """Rows of the UTC days from ``first`` to ``last``, included; ``None`` leaves a side open."""
     midnight = partial(datetime.combine, time=time(0), tzinfo=UTC)
-    pairs = rows["partition_asset_pair"].unique().to_pylist()
-    return Where(tuple(pairs), midnight(first), midnight(last + timedelta(days=1)))
+    return Where(
+        pairs,
+        None if first is None else midnight(first),
+        None if last is None else midnight(last + timedelta(days=1)),
+    )
 
 
 def in_utc(moment: datetime) -> datetime:

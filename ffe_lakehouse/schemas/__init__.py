@@ -15,6 +15,7 @@ from ffe_lakehouse.schemas.candles import (
     raw_candles,
     storage_periods,
 )
+from ffe_lakehouse.schemas.gold import marts
 from ffe_lakehouse.schemas.quality import CANDLE_GAPS, CLOSINGS, GAP_CLASSES, INDEX_MEMBERSHIP
 from ffe_lakehouse.schemas.reconciliation import PROVIDER_RECONCILIATION
 from ffe_lakehouse.schemas.records import RECORDS, record_letters
@@ -51,7 +52,7 @@ def all_tables() -> dict[str, TableSchema]:
     tables = [make(tf) for tf in TIMEFRAMES.values() for make in (raw_candles, dead_letters)]
     tables += [make(table) for table in RECORDS for make in (lambda each: each, record_letters)]
     tables += [CLOSINGS, CANDLE_GAPS, INDEX_MEMBERSHIP, PROVIDER_RECONCILIATION]
-    tables += [*SILVER_MARKET, *SILVER_RECORDS]
+    tables += [*SILVER_MARKET, *SILVER_RECORDS, *marts().values()]
     return {table.name: table for table in tables} | _PLUGGED
 
 

@@ -1,0 +1,1 @@
+"""Tests of the marts: real Delta, real dbt."""
