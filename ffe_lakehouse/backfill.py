@@ -14,6 +14,7 @@ from dagster._core.snap import snapshot_from_execution_plan
 
 from ffe_lakehouse.assets.bronze import FAILED, INGEST_PREFIX, REFUSED
 from ffe_lakehouse.instance import PROCESS_TAG, this_process
+from ffe_lakehouse.marts import Days
 from ffe_lakehouse.partitions import table_key
 from ffe_lakehouse.planning import Box
 from ffe_lakehouse.schemas import dead_letters, raw_candles
@@ -77,7 +78,7 @@ def run_box(
 def execute(
     instance: dg.DagsterInstance,
     job: dg.JobDefinition,
-    box: Box,
+    box: Box | Days,
     *,
     assets: Iterable[dg.AssetKey] = (),
     checks: Iterable[dg.AssetCheckKey] = (),
@@ -88,7 +89,7 @@ def execute(
     Args:
         instance: Where the run is recorded.
         job: A job of the code location.
-        box: Pairs and days.
+        box: Pairs and days, or days of the portfolio.
         assets: What is materialized.
         checks: What is checked.
         op_config: Config of every op; none, if left out.

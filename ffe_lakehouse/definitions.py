@@ -19,9 +19,18 @@ from ffe_lakehouse.automation.dlq_job import dlq_replay
 from ffe_lakehouse.automation.freshness import freshness_checks
 from ffe_lakehouse.automation.housekeeping import housekeeping_job, housekeeping_schedule
 from ffe_lakehouse.automation.incremental import incremental_load_sensor
-from ffe_lakehouse.automation.jobs import checking, daily, historical, ingestion, news, processing
+from ffe_lakehouse.automation.jobs import (
+    checking,
+    daily,
+    historical,
+    ingestion,
+    mart_jobs,
+    news,
+    processing,
+)
 from ffe_lakehouse.automation.landing import landing, landing_sensor
 from ffe_lakehouse.automation.landing_records import records
+from ffe_lakehouse.automation.refresh import mart_schedules
 from ffe_lakehouse.checks import bronze_checks
 from ffe_lakehouse.io_manager import DeltaIOManager
 from ffe_lakehouse.letter_checks import letter_checks
@@ -38,6 +47,24 @@ warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefi
 @dg.definitions
 def defs() -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource."""
+    return dg.Definitions.merge(below_gold(), _gold())
+
+
+def _gold() -> dg.Definitions:
+    """The marts. dbt takes two seconds to import: whoever does not need them does without."""
+    from ffe_lakehouse.assets.gold import gold_assets
+
+    assets, jobs = gold_assets(), mart_jobs()
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=left_failed_checks([key for asset in assets for key in asset.keys]),
+        jobs=jobs,
+        schedules=mart_schedules(*jobs),
+    )
+
+
+def below_gold() -> dg.Definitions:
+    """Bronze, Silver, and what keeps them loaded."""
     settings = get_settings()
     nightly = daily_policy(timedelta(minutes=settings.daily_sla_minutes))
     computed = [*bronze_assets(), *derived_assets(), *quality_assets(nightly)]

@@ -25,6 +25,7 @@ from ffe_lakehouse.partitions import (
     table_key,
 )
 from ffe_lakehouse.schemas import TableSchema
+from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.watermarks import Known, State
 
 _SEEN = "seen:"
@@ -38,15 +39,18 @@ class Upstream:
 
     Attributes:
         tables: Each partitioned by day and pair.
-        days_back: How many days before.
+        days_back: How many days before; ``None`` is every day before.
     """
 
     tables: tuple[TableSchema, ...]
-    days_back: int = 0
+    days_back: int | None = 0
 
     @cached_property
     def mapping(self) -> dg.PartitionMapping:
-        """The same for Dagster."""
+        """The same for Dagster; of every day before, it is told the same day alone.
+
+        It lays out all partitions that each one hangs on: of three years of ten pairs 6 million.
+        """
         if not self.days_back:
             return dg.IdentityPartitionMapping()
         with warnings.catch_warnings():
@@ -101,23 +105,33 @@ def newest_read(
 ) -> NDArray[np.int64]:
     """Number of the newest upstream event that each day depends on; shape (pairs, days).
 
-    0 where there is nothing to compute: the tables that the day is made of have no such day.
+    0 where there is nothing to compute: the tables that the day is made of have no such day, nor,
+    where it is made of every day before, an earlier one.
     """
     days = (last - first).days + 1
     newest = np.zeros((len(pairs), days), np.int64)
     for number, upstream in enumerate(derived.reads):
-        begin = first - timedelta(upstream.days_back)
-        ids = np.zeros((len(pairs), days + upstream.days_back), np.int64)
+        back = upstream.days_back
+        if back is None:
+            back = max(0, (first - get_settings().start_date).days)
+        begin = first - timedelta(back)
+        ids = np.zeros((len(pairs), days + back), np.int64)
         for table in upstream.tables:
             ids = np.maximum(ids, materializations(instance, table_key(table), pairs, begin, last))
+        within = newest_within(ids, upstream.days_back)[:, -days:]
         if number == 0:
-            exists = ids[:, upstream.days_back :] > 0
-        newest = np.maximum(newest, newest_within(ids, upstream.days_back))
+            exists = (within if upstream.days_back is None else ids[:, back:]) > 0
+        newest = np.maximum(newest, within)
     return np.where(exists, newest, 0)
 
 
-def newest_within(values: NDArray[np.int64], days_back: int) -> NDArray[np.int64]:
-    """The largest value of each day and ``days_back`` days before; shape (pairs, days - back)."""
+def newest_within(values: NDArray[np.int64], days_back: int | None) -> NDArray[np.int64]:
+    """The largest value of each day and ``days_back`` days before; shape (pairs, days - back).
+
+    With ``None``, of each day and all days before; shape (pairs, days).
+    """
+    if days_back is None:
+        return np.maximum.accumulate(values, axis=1)
     largest: NDArray[np.int64] = sliding_window_view(values, days_back + 1, axis=1).max(axis=2)
     return largest
 
@@ -125,20 +139,25 @@ def newest_within(values: NDArray[np.int64], days_back: int) -> NDArray[np.int64
 def materializations(
     instance: dg.DagsterInstance,
     asset_key: dg.AssetKey,
-    pairs: Sequence[str],
+    pairs: Sequence[str] | None,
     first: date,
     last: date,
 ) -> NDArray[np.int64]:
-    """Number of the newest materialization of each day; 0 if there is none. Shape (pairs, days)."""
+    """Number of the newest materialization of each day; 0 if there is none. Shape (pairs, days).
+
+    Without pairs, of a table that is partitioned by day alone; shape (1, days).
+    """
     days = days_between(first, last)
-    keys = key_texts(pairs, days)
+    keys = key_texts(pairs, days) if pairs is not None else [day.isoformat() for day in days]
+    if not keys:
+        return np.zeros((0, len(days)), np.int64)
     found = instance.event_log_storage.get_latest_storage_id_by_partition(
         asset_key,
         dg.DagsterEventType.ASSET_MATERIALIZATION,
         set(keys) if len(keys) <= _FEW else None,
     )
     ids = np.fromiter((found.get(key, 0) for key in keys), np.int64, len(keys))
-    return ids.reshape(len(pairs), len(days))
+    return ids.reshape(-1, len(days))
 
 
 def is_stale(known: Known, newest: int) -> bool:

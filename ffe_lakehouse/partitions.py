@@ -1,4 +1,7 @@
-"""Logical partitions: UTC day × asset pair, and the one place that makes and splits their keys."""
+"""Logical partitions: UTC day × asset pair, and the one place that makes and splits their keys.
+
+A portfolio is of no single pair: its partitions are days, their keys ISO dates.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +34,16 @@ def daily_by_pair() -> dg.MultiPartitionsDefinition:
 @lru_cache(maxsize=1)
 def _daily_by_pair(start: date) -> dg.MultiPartitionsDefinition:
     # Kept, because every key that comes back from Dagster as a text is split by it.
-    days = dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_offset=1)
-    return dg.MultiPartitionsDefinition({DATE: days, ASSET_PAIR: asset_pairs})
+    return dg.MultiPartitionsDefinition({DATE: _daily(start), ASSET_PAIR: asset_pairs})
+
+
+def daily() -> dg.DailyPartitionsDefinition:
+    """The partitions of what is of no single pair: a portfolio."""
+    return _daily(get_settings().start_date)
+
+
+def _daily(start: date) -> dg.DailyPartitionsDefinition:
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_offset=1)
 
 
 def partition_key(pair: str, day: date) -> dg.MultiPartitionKey:
@@ -50,7 +61,9 @@ def key_texts(pairs: Iterable[str], days: Sequence[date]) -> list[str]:
 
 
 def split_key(key: str) -> tuple[str, date]:
-    """The pair and the UTC day of a partition key."""
+    """The pair, empty if it is of none, and the UTC day of a partition key."""
+    if "|" not in key:
+        return "", date.fromisoformat(key)
     if not isinstance(key, dg.MultiPartitionKey):
         key = daily_by_pair().get_partition_key_from_str(key)
     return key.keys_by_dimension[ASSET_PAIR], date.fromisoformat(key.keys_by_dimension[DATE])
@@ -72,6 +85,8 @@ def run_partitions(
     keys = dg.PartitionKeyRange(
         tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
     )
+    if "|" not in keys.start:
+        return daily().get_partition_keys_in_range(keys)
     return daily_by_pair().get_partition_keys_in_range(keys, context.instance)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ffe_lakehouse.derivation import (
     Derived,
+    Upstream,
     in_order,
     is_stale,
     materializations,
@@ -86,12 +87,15 @@ def stale_days(
     asked = len(days_between(first, last))
     pending: dict[str, NDArray[np.bool_]] = {}
     busy: dict[str, NDArray[np.bool_]] = {}
+    read: dict[tuple[Upstream, ...], NDArray[np.int64]] = {}
     found: Stale = {}
     for step in in_order(steps):
         key, shape = step.keys[0], (len(pairs), len(all_days))
         touched, possible = _soon(step, pending, shape)
+        if step.reads not in read:  # The marts all read the same.
+            read[step.reads] = newest_read(instance, step, pairs, first, last)
         newest = np.zeros(shape, np.int64)
-        newest[:, :asked] = newest_read(instance, step, pairs, first, last)
+        newest[:, :asked] = read[step.reads]
         possible |= newest > 0
         if horizon > last:
             computed = materializations(instance, key, pairs, last + ONE_DAY, horizon) > 0
@@ -177,8 +181,8 @@ def _soon(
         for table in upstream.tables:
             if table.name in pending:
                 soon = pending[table.name].astype(np.int64)
-                padded = np.pad(soon, ((0, 0), (upstream.days_back, 0)))
+                padded = np.pad(soon, ((0, 0), (upstream.days_back or 0, 0)))
                 touched |= newest_within(padded, upstream.days_back) > 0
                 if number == 0:
-                    made |= soon > 0
+                    made |= (touched if upstream.days_back is None else soon) > 0
     return touched, made

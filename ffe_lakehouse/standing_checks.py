@@ -30,7 +30,7 @@ def _left_failed(asset: dg.AssetKey) -> dg.AssetChecksDefinition:
         if not failed:
             return dg.AssetCheckResult(passed=True, metadata={"count": 0})
         found = windows(list(failed))
-        shown = [f"- {window.pair} {window}" for window in found[:_SAMPLE]]
+        shown = [f"- {window.pair} {window}".replace("  ", " ") for window in found[:_SAMPLE]]
         if len(found) > _SAMPLE:
             shown.append(f"- and {len(found) - _SAMPLE} more")
         return dg.AssetCheckResult(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ffe_lakehouse.assets.derivations import derivations
 from ffe_lakehouse.automation.jobs import PROCESSING
 from ffe_lakehouse.backfill import execute
-from ffe_lakehouse.definitions import defs
+from ffe_lakehouse.definitions import below_gold
 from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.partitions import ASSET_PAIR, PairDays, partition_key, table_key
 from ffe_lakehouse.processing import Work, stages, stale_days

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ffe_lakehouse.automation.jobs import INGESTION
 from ffe_lakehouse.backfill import Failed, execute, run_box
-from ffe_lakehouse.definitions import defs
+from ffe_lakehouse.definitions import below_gold
 from ffe_lakehouse.instance import PROCESS_TAG, fail_dead_runs, this_process
 from ffe_lakehouse.partitions import ASSET_PAIR, contiguous, partition_key, table_key
 from ffe_lakehouse.planning import Box, is_due, plan, select_days
@@ -131,7 +131,7 @@ def load(
 ) -> tuple[list[Failed], list[dg.AssetMaterialization]]:
     """Run three days of three pairs; what failed, and what was told meanwhile."""
     told: list[dg.AssetMaterialization] = []
-    job = defs().resolve_job_def(INGESTION)
+    job = below_gold().resolve_job_def(INGESTION)
     box = Box(tuple(PAIRS[:3]), FIRST, LAST, timeframes or (HOUR,))
     return run_box(instance, job, box, {"provider": provider}, told.append), told
 
@@ -198,7 +198,7 @@ def test_a_run_that_fails_as_a_whole_concerns_everything() -> None:
 
 def unfinished_run(instance: dg.DagsterInstance, process: str | None) -> str:
     """A run that was planned and never begun, by ``process``."""
-    job = defs().resolve_job_def(INGESTION)
+    job = below_gold().resolve_job_def(INGESTION)
     both = [TABLE, table_key(dead_letters(HOUR))]
     execute(instance, job, Box(("BTCUSD",), FIRST, LAST, (HOUR,)), assets=both)
     run_id = instance.get_runs(limit=1)[0].run_id
@@ -264,7 +264,7 @@ def test_runs_that_others_launched_or_that_are_over_are_left_alone(
     (over,) = instance.get_runs()
     instance.add_run_tags(over.run_id, {PROCESS_TAG: dead_process()})
     by_the_daemon = instance.create_run_for_job(
-        defs().resolve_job_def(INGESTION), status=dg.DagsterRunStatus.STARTED
+        below_gold().resolve_job_def(INGESTION), status=dg.DagsterRunStatus.STARTED
     )
     assert fail_dead_runs(instance) == []
     left = instance.get_run_by_id(by_the_daemon.run_id)
@@ -275,7 +275,7 @@ def test_runs_that_others_launched_or_that_are_over_are_left_alone(
 def run_of_a_code_server(instance: dg.DagsterInstance, path: Path) -> str:
     """A run that the daemon has launched through the server at ``path``."""
     run = instance.create_run_for_job(
-        defs().resolve_job_def(INGESTION), status=dg.DagsterRunStatus.STARTED
+        below_gold().resolve_job_def(INGESTION), status=dg.DagsterRunStatus.STARTED
     )
     server = json.dumps({"host": "localhost", "socket": str(path)})
     instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: server})

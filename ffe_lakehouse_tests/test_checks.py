@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from ffe_lakehouse.automation.jobs import CHECKING
 from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS, _Bars
-from ffe_lakehouse.definitions import defs
+from ffe_lakehouse.definitions import below_gold
 from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import PairDays, partition_key, table_key
 from ffe_lakehouse.planning import Box
@@ -77,7 +77,7 @@ class Desk:
         return list(
             execute(
                 self.instance,
-                defs().resolve_job_def(CHECKING),
+                below_gold().resolve_job_def(CHECKING),
                 Box(tuple(pairs), *days, (TIMEFRAMES[code],)),
                 checks={dg.AssetCheckKey(key, name) for name in names},
             )

@@ -6,7 +6,7 @@ that commits batch by batch also reports batch by batch. What is used of Dagster
 its public API; it is all in this module, and ``test_events`` fails when it changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from uuid import uuid4
 
 import dagster as dg
@@ -61,13 +61,18 @@ def target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializati
 
 def finished(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    but: Collection[str] = (),
 ) -> Iterator[dg.DagsterEvent]:
     """Say that every output of the step was made, so that what depends on it in the run goes on.
 
     An ``Output`` would say so too, but report every partition a second time.
+
+    Args:
+        context: Of the step.
+        but: Outputs that say it themselves: those of checks in an asset's own step.
     """
     step = context.get_step_execution_context()
-    for name in sorted(context.op_execution_context.selected_output_names):
+    for name in sorted(context.op_execution_context.selected_output_names - set(but)):
         handle = StepOutputHandle(step.step.key, name)
         yield dg.DagsterEvent.step_output_event(step, StepOutputData(handle))
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from ffe_lakehouse.assets.events import data_version_tags
 from ffe_lakehouse.assets.metadata import METADATA_ROWS, OWNERS, table_metadata
-from ffe_lakehouse.partitions import daily_by_pair, partition_key, table_key
+from ffe_lakehouse.partitions import daily, daily_by_pair, partition_key, table_key
 from ffe_lakehouse.records import Day, Fate, Loaded, Place
 from ffe_lakehouse.schemas import TableSchema
 from ffe_lakehouse.schemas.records import (
@@ -44,8 +44,7 @@ def _by(table: TableSchema) -> dg.PartitionsDefinition:
     if "partition_asset_pair" in table.arrow.names:
         return daily_by_pair()
     # The portfolio is of no single pair.
-    start = get_settings().start_date.isoformat()
-    return dg.DailyPartitionsDefinition(start_date=start, end_offset=1)
+    return daily()
 
 
 def _spec(

@@ -70,7 +70,12 @@ def due_works(instance: dg.DagsterInstance, steps: list[Derived], now: datetime)
     today = now.date()
     first = max(settings.start_date, today - timedelta(settings.look_back_days))
     look = partial(
-        stale_days, instance, steps, now=now, attempt=partial(_attempt, instance, now), beyond=False
+        stale_days,
+        instance,
+        steps,
+        now=now,
+        attempt=partial(attempt_due, instance, now),
+        beyond=False,
     )
     live = _first(stages(look(pairs=pairs, days=(first, today)), steps, pairs))
     old: list[Work] = []
@@ -89,7 +94,7 @@ def _first(found: list[list[Work]]) -> list[Work]:
     return found[0] if found else []
 
 
-def _attempt(instance: dg.DagsterInstance, now: datetime, known: Known, newest: int) -> int:
+def attempt_due(instance: dg.DagsterInstance, now: datetime, known: Known, newest: int) -> int:
     """Which attempt at a day is due now; 0 while it has to wait.
 
     If something that it reads has changed since it failed, it is tried anew, after the first pause.

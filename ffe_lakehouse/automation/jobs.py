@@ -1,5 +1,7 @@
 """Jobs: selections of assets under a name."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
@@ -7,8 +9,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from ffe_lakehouse.assets.bronze import RETRY_WAITS_TAG
 from ffe_lakehouse.assets.derivations import derivations
+from ffe_lakehouse.marts import pair_marts, portfolio_marts
 from ffe_lakehouse.partitions import table_key
-from ffe_lakehouse.schemas import dead_letters, raw_candles
+from ffe_lakehouse.schemas import TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.schemas.records import RAW_NEWS_SENTIMENT, record_letters
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
@@ -48,6 +51,27 @@ processing = dg.define_asset_job(
     selection=_DERIVED,
     description="Compute what is derived from Bronze. The sensor runs this, without the checks.",
 )
+
+MARTS, PORTFOLIO = "marts", "portfolio"
+
+
+def mart_jobs() -> tuple[UnresolvedAssetJobDefinition, UnresolvedAssetJobDefinition]:
+    """The jobs of Gold: of what is of a pair, and of what is of the portfolio."""
+    of_pairs = [each.tables[0] for each in pair_marts()]
+    return (
+        _mart_job(MARTS, "the marts of pairs", of_pairs),
+        _mart_job(PORTFOLIO, "the portfolio's mart", portfolio_marts()),
+    )
+
+
+def _mart_job(name: str, what: str, tables: Sequence[TableSchema]) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*(table_key(table) for table in tables)),
+        description=f"Compute {what}, and test what was computed. `ffe backfill --layers gold` runs"
+        " this, and so do the schedules of Gold.",
+    )
+
 
 HISTORICAL = "historical"
 

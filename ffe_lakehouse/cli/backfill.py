@@ -11,14 +11,16 @@ import dagster as dg
 import typer
 from rich.console import Console
 
-from ffe_lakehouse.automation.jobs import INGESTION, NEWS, PROCESSING
+from ffe_lakehouse.assets.derivations import derivations
+from ffe_lakehouse.automation.jobs import INGESTION, MARTS, NEWS, PORTFOLIO, PROCESSING
 from ffe_lakehouse.backfill import execute, failure_text
 from ffe_lakehouse.cli import options
-from ffe_lakehouse.cli.deriving import derive
+from ffe_lakehouse.cli.deriving import derive, derive_portfolio
 from ffe_lakehouse.cli.loading import Tally, load, provider_config
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
+from ffe_lakehouse.marts import pair_marts
 from ffe_lakehouse.partitions import ASSET_PAIR, days_between, table_key
 from ffe_lakehouse.planning import is_due, plan, select_days
 from ffe_lakehouse.providers.registry import vendors_of
@@ -28,7 +30,7 @@ from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
 from ffe_lakehouse.universe import Enrolment, enrol, enrolments
 
-_LAYERS = ("bronze", "silver", "quality", "news")
+_LAYERS = ("bronze", "silver", "gold", "quality", "news")
 _NEWS = (record_letters(RAW_NEWS_SENTIMENT), RAW_NEWS_SENTIMENT)
 
 
@@ -63,9 +65,9 @@ def backfill(
     vendors = vendors_of(config["provider"], get_settings()) if provider or source else ()
     console = options.console(stderr=as_json)
     # The asset graph takes half a second to build: only once the command is known to be right.
-    from ffe_lakehouse.definitions import defs
+    from ffe_lakehouse.definitions import below_gold, defs
 
-    jobs = defs()
+    jobs = defs() if "gold" in chosen else below_gold()
     tallies: list[Tally] = []
     derived = True
     with open_instance(get_settings()) as instance:
@@ -88,14 +90,15 @@ def backfill(
             asked = {"provider": provider} if provider else {}
             derived &= look(jobs.resolve_job_def(NEWS), _NEWS, asked)
         if "silver" in chosen:
+            job, steps = jobs.resolve_job_def(PROCESSING), [each.derived for each in derivations()]
+            derived &= derive(instance, job, steps, pairs, (first, last), console, force=force)
+        if "gold" in chosen:
+            job = jobs.resolve_job_def(MARTS)
             derived &= derive(
-                instance,
-                jobs.resolve_job_def(PROCESSING),
-                pairs,
-                (first, last),
-                console,
-                force=force,
+                instance, job, pair_marts(), pairs, (first, last), console, force=force
             )
+            job = jobs.resolve_job_def(PORTFOLIO)
+            derived &= derive_portfolio(instance, job, (first, last), console, force=force)
         if "quality" in chosen:
             derived &= look(jobs.resolve_job_def(PROCESSING), [CANDLE_GAPS])
     if as_json:

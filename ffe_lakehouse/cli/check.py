@@ -12,17 +12,21 @@ from rich.console import Console
 from rich.table import Table
 
 from ffe_lakehouse.assets.derivations import derivations
-from ffe_lakehouse.automation.jobs import CHECKING
+from ffe_lakehouse.automation.jobs import CHECKING, MARTS, PORTFOLIO
 from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS, ERROR
 from ffe_lakehouse.cli import options
+from ffe_lakehouse.cli.deriving import own_checks
 from ffe_lakehouse.cli.progress import Progress
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.letter_checks import OPEN_LETTERS
+from ffe_lakehouse.marts import Days, pair_marts, portfolio_marts
 from ffe_lakehouse.partitions import (
     ASSET_PAIR,
+    contiguous,
     days_between,
+    key_texts,
     partition_key,
     split_key,
     table_key,
@@ -40,10 +44,19 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class _Look:
-    """One run: some checks over some pairs and days."""
+    """One run: some checks over some pairs and days.
 
-    box: Box
+    Attributes:
+        job: Name of the job that has the checks.
+        box: Pairs and days, or days of the portfolio.
+        checks: Which checks.
+        results: How many results they have.
+    """
+
+    job: str
+    box: Box | Days
     checks: Sequence[dg.AssetCheckKey]
+    results: int
 
 
 def check(
@@ -61,16 +74,19 @@ def check(
     wanted = options.timeframes(timeframes)
     chosen = options.day_range(days, start, end)
     console = options.console(stderr=as_json)
-    from ffe_lakehouse.definitions import defs
+    from ffe_lakehouse.definitions import below_gold, defs
 
-    job = defs().resolve_job_def(CHECKING)
     with open_instance(get_settings()) as instance:
         pairs = options.known_pairs(instance, assets)
         looks = [*_bronze(instance, pairs, wanted, chosen), *_derived(instance, pairs, chosen)]
+        marts = [*_marts(instance, pairs, chosen)]
+        jobs = defs() if marts else below_gold()
+        looks += [_tests(jobs.resolve_job_def(name), box, tables) for name, box, tables in marts]
         evaluations: list[dg.AssetCheckEvaluation] = []
         errors: list[str] = []
-        with Progress(sum(len(each.box.keys) * len(each.checks) for each in looks), console) as bar:
+        with Progress(sum(look.results for look in looks), console) as bar:
             for look in looks:
+                job = jobs.resolve_job_def(look.job)
                 for event in execute(instance, job, look.box, checks=look.checks):
                     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                         evaluation = event.asset_check_evaluation_data
@@ -108,7 +124,7 @@ def _bronze(
         for each in box.timeframes[1:] if box.timeframes[0].code == "1m" else box.timeframes:
             of_bars[raw_candles(each)].append(ROLLUP_PROOF)
         of_letters = {dead_letters(each): [OPEN_LETTERS] for each in box.timeframes}
-        yield _Look(box, _keys(of_bars | of_letters))
+        yield _look(box, _keys(of_bars | of_letters))
 
 
 def _derived(
@@ -128,7 +144,37 @@ def _derived(
             names = {table: checks_of(table) for table in derived.tables}
             checks.setdefault(box, []).extend(_keys(names))
     for box, keys in checks.items():
-        yield _Look(box, keys)
+        yield _look(box, keys)
+
+
+def _look(box: Box, keys: Sequence[dg.AssetCheckKey]) -> _Look:
+    return _Look(CHECKING, box, keys, len(keys) * len(box.keys))
+
+
+def _marts(
+    instance: dg.DagsterInstance, pairs: Sequence[str], days: tuple[date, date]
+) -> Iterator[tuple[str, Box | Days, list[TableSchema]]]:
+    """The marts that were computed of these days, with the job that tests them."""
+    tables = [step.tables[0] for step in pair_marts()]
+    places = key_texts(pairs, days_between(*days))
+    known = survey(instance, table_key(tables[0]), places, utc_now())
+    computed: dict[tuple[str, Timeframe], list[date]] = {}
+    for pair, day in (split_key(place) for place, each in known.items() if each.version):
+        computed.setdefault((pair, TIMEFRAMES["1d"]), []).append(day)
+    for box in plan(computed, instance.get_dynamic_partitions(ASSET_PAIR)):
+        yield MARTS, box, tables
+    tables = portfolio_marts()
+    places = [day.isoformat() for day in days_between(*days)]
+    known = survey(instance, table_key(tables[0]), places, utc_now())
+    of_portfolio = [split_key(place)[1] for place, each in known.items() if each.version]
+    for window in contiguous("", of_portfolio):
+        yield PORTFOLIO, Days(window.first, window.last), tables
+
+
+def _tests(job: dg.JobDefinition, box: Box | Days, tables: Sequence[TableSchema]) -> _Look:
+    """The tests that dbt has of marts: over all their days at once, as they are stored."""
+    keys = own_checks(job, [table_key(table) for table in tables])
+    return _Look(job.name, box, keys, len(keys))
 
 
 def _keys(checks: Mapping[TableSchema, Sequence[str]]) -> list[dg.AssetCheckKey]:

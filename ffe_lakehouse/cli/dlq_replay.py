@@ -224,9 +224,9 @@ def _boxes(instance: dg.DagsterInstance, letters: pa.Table, console: Console) ->
 
 def _run(instance: dg.DagsterInstance, config: ClosingConfig, box: Box) -> Outcome:
     # The asset graph takes half a second to build: only once there is something to do.
-    from ffe_lakehouse.definitions import defs
+    from ffe_lakehouse.definitions import below_gold
 
-    job = defs().resolve_job_def(DLQ_REPLAY)
+    job = below_gold().resolve_job_def(DLQ_REPLAY)
     closings = table_key(CLOSINGS)
     outcome = Outcome(box.pairs[0])
     for event in execute(instance, job, box, assets=[closings], op_config=config.model_dump()):

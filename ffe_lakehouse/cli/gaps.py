@@ -167,7 +167,7 @@ def _load(
     if not days:
         return True
     # The asset graph takes half a second to build: only if there is something to do.
-    from ffe_lakehouse.definitions import defs
+    from ffe_lakehouse.definitions import below_gold
 
     tallies = [
         Tally(pair, str(timeframe), len(some), 0) for (pair, timeframe), some in days.items()
@@ -177,7 +177,7 @@ def _load(
         f"{sum(box.partitions for box in boxes)} partition(s) to load in {len(boxes)} run(s),"
         f" from {config['provider']}"
     )
-    load(instance, defs().resolve_job_def(INGESTION), boxes, config, tallies, console)
+    load(instance, below_gold().resolve_job_def(INGESTION), boxes, config, tallies, console)
     return all(tally.loaded >= tally.due for tally in tallies)
 
 

@@ -76,10 +76,10 @@ def land(
 
 def _run(instance: dg.DagsterInstance, folder: Path) -> tuple[list[TableSummary], str | None]:
     # The asset graph takes half a second to build: only once there is something to do.
-    from ffe_lakehouse.definitions import defs
+    from ffe_lakehouse.definitions import below_gold
 
     result = (
-        defs()
+        below_gold()
         .resolve_job_def(RECORDS)
         .execute_in_process(
             run_config={

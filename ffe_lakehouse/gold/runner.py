@@ -6,9 +6,12 @@ seconds on imports and on reading the project.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from dbt.cli.main import dbtRunner
@@ -17,6 +20,7 @@ from ffe_lakehouse.gold.scope import Scope, given
 from ffe_lakehouse.schemas.gold import dbt_project
 
 _SILENT = ("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none")
+_SAMPLE = 20
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,20 @@ class Outcome:
         unique_id: dbt's id: ``model.ffe_lakehouse.mart_trading_performance``.
         status: ``success``, ``pass``, ``warn``, ``fail``, ``error``, ``skipped``, … as dbt says.
         message: In dbt's words; empty if there are none.
-        failures: Rows that a test has found; ``None`` for a model.
-        sql: The query of a test that has found some, for whoever wants to look.
+        failures: Rows that a test has found; 0 for a model.
+        sample: Some of them.
     """
 
     unique_id: str
     status: str
     message: str
-    failures: int | None
-    sql: str
+    failures: int = 0
+    sample: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is of a model, or else of a test."""
+        return self.unique_id.startswith("model.")
 
 
 def prepare(home: Path) -> Path:
@@ -48,15 +57,21 @@ def prepare(home: Path) -> Path:
         RuntimeError: The project cannot be read; says why.
     """
     folder = home / _digest()
-    if not (folder / "manifest.json").exists():
-        result = dbtRunner().invoke(["parse", *_SILENT, *_paths(folder)])
+    if not folder.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        made = Path(mkdtemp(dir=home, prefix="."))
+        result = dbtRunner().invoke(["parse", *_SILENT, *_paths(made)])
         if not result.success:
             raise RuntimeError(f"dbt cannot read {dbt_project()}: {result.exception}")
+        # Whole or not at all: several processes begin at once when the UI does.
+        with suppress(OSError):
+            made.rename(folder)
+        rmtree(made, ignore_errors=True)
     return folder
 
 
 def build(scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
-    """Compute and store models, and run their tests.
+    """Compute and store marts, and test what was computed.
 
     Args:
         scope: Which pairs and days, in which lake.
@@ -69,24 +84,41 @@ def build(scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
     Raises:
         RuntimeError: dbt did not get as far as the models; says why.
     """
+    return _invoke("build", scope, models, folder)
+
+
+def test(scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
+    """Test marts as they are stored; otherwise as ``build``."""
+    return _invoke("test", scope, models, folder)
+
+
+def _invoke(command: str, scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
+    options = [*_SILENT, *_paths(folder), "--no-write-json", "--select", *models]
     with given(scope):
-        result = dbtRunner().invoke(
-            ["build", *_SILENT, *_paths(folder), "--no-write-json", "--select", *models]
-        )
+        result = dbtRunner().invoke([command, *options])
     if result.exception is not None:
-        raise RuntimeError(f"dbt: {result.exception}") from result.exception
-    # What a command returns depends on the command: of `build`, a result for each node.
+        raise RuntimeError(f"dbt {command}: {result.exception}") from result.exception
+    # What a command returns depends on the command: of these, a result for each node.
     results: Any = result.result
     return [
         Outcome(
             each.node.unique_id,
             str(each.status),
-            each.message or "",
-            each.failures,
-            (each.node.compiled_code or "") if each.failures else "",
+            (each.message or "").strip(),
+            each.failures or 0,
+            _sample(scope, each.node.compiled_code) if each.failures else (),
         )
         for each in results
     ]
+
+
+def _sample(scope: Scope, query: str) -> tuple[dict[str, Any], ...]:
+    """The first rows that a test has found."""
+    if scope.connection is None:
+        return ()
+    with scope.connection.cursor() as cursor:
+        found = cursor.sql(query).limit(_SAMPLE)
+        return tuple(dict(zip(found.columns, row, strict=True)) for row in found.fetchall())
 
 
 def _paths(folder: Path) -> Sequence[str]:

@@ -3,22 +3,27 @@
 A model says what is true of every day. Which days are loaded and stored is said here, by the run.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import TypeAlias
 
+import duckdb
 import pyarrow as pa
 
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.lake import DeltaLakeManager, Where
-from ffe_lakehouse.lake.merging import Merged
 from ffe_lakehouse.lake.where import whole_days
 from ffe_lakehouse.schemas import TableSchema
 from ffe_lakehouse.settings import get_settings
 
+Counts: TypeAlias = Counter[tuple[str | None, date]]
+"""Rows by pair (``None`` in a mart without pairs) and day."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(eq=False)
 class Scope:
     """Pairs and days of one run of the models.
 
@@ -30,7 +35,8 @@ class Scope:
         pairs: Canonical pairs that are loaded and stored; every pair if it is ``None``.
         commit: Written into the Delta log beside each commit.
         loaded: Source tables that were loaded already, by name.
-        stored: What became of each mart that was stored.
+        stored: What each mart that was computed has, by its name.
+        connection: Where it is computed, once it is.
     """
 
     lake: DeltaLakeManager
@@ -39,12 +45,13 @@ class Scope:
     pairs: tuple[str, ...] | None = None
     commit: Mapping[str, str] = field(default_factory=dict)
     loaded: dict[str, pa.Table] = field(default_factory=dict)
-    stored: dict[str, Merged] = field(default_factory=dict)
+    stored: dict[str, Counts] = field(default_factory=dict)
+    connection: duckdb.DuckDBPyConnection | None = None
 
     def read(self, table: TableSchema) -> Where:
-        """What of a source table is loaded: nothing later than the last day."""
+        """What of a table is loaded: nothing later than the last day."""
         timeframes = None
-        if "timeframe" in table.arrow.names:
+        if "timeframe" in table.partition_by:
             timeframes = (get_settings().mart_timeframe,)
         where = whole_days(self._pairs(table), None, self.last)
         return replace(where, timeframes=timeframes)

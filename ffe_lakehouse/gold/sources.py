@@ -17,7 +17,7 @@ from ffe_lakehouse.settings import AssetClass, get_settings
 from ffe_lakehouse.symbols import Symbol, parse_symbol
 from ffe_lakehouse.timeframes import TIMEFRAMES
 
-_WITH_PAIRS = ("trade_lifecycle", "decision_history", "market_data_enriched")
+_OF_PAIRS = ("silver/trade_lifecycle", "silver/decision_history", "silver/market_data_enriched")
 
 
 def load(scope: Scope, source: str, table: str) -> pa.Table:
@@ -48,10 +48,8 @@ def _of_the_lake(scope: Scope, name: str, columns: list[str]) -> pa.Table:
 
 
 def _pairs(scope: Scope) -> pa.Table:
-    found: set[str] = set()
-    for table in _WITH_PAIRS:
-        found.update(pc.unique(load(scope, "silver", table)["asset_pair"]).to_pylist())
-    symbols = [parse_symbol(pair) for pair in sorted(found)]
+    pairs = _held(scope) if scope.pairs is None else scope.pairs
+    symbols = [parse_symbol(pair) for pair in sorted(pairs)]
     periods = get_settings().periods_per_year
     return pa.table(
         {
@@ -64,6 +62,19 @@ def _pairs(scope: Scope) -> pa.Table:
             ),
         }
     )
+
+
+def _held(scope: Scope) -> set[str]:
+    """Every pair of the lake, those of positions included."""
+    snapshots = load(scope, "bronze", "raw_portfolio_snapshots")
+    positions = pc.list_flatten(snapshots["positions"])
+    pairs = set(pc.unique(pc.struct_field(positions, "asset_pair")).to_pylist())
+    # The Delta log names them: the portfolio need not load millions of bars to know their pairs.
+    for name in _OF_PAIRS:
+        if scope.lake.table_exists(name):
+            partitions = scope.lake.table(name).partitions()
+            pairs.update(each["partition_asset_pair"] for each in partitions)
+    return pairs
 
 
 def _calendar(scope: Scope) -> pa.Table:

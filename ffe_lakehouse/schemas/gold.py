@@ -82,5 +82,6 @@ def _schema(model: dict[str, Any]) -> TableSchema:
         key=key,
         partition_by=("partition_asset_pair", "storage_period") if by_pair else ("storage_period",),
         sort_by=key,
-        time_column="partition_date",
+        # Among the first 32 columns, of which Delta keeps statistics; partition_date is not.
+        time_column="date",
     )

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from ffe_lakehouse.definitions import defs
+from ffe_lakehouse.definitions import below_gold
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import table_key
@@ -140,7 +140,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Op
         get_settings.cache_clear()
         instance = open_instance(get_settings())
         opened.append(instance)
-        made = Lakehouse(folder, instance, defs())
+        made = Lakehouse(folder, instance, below_gold())
         made.move(now)
         return made
 

@@ -14,7 +14,7 @@ from ffe_lakehouse.automation.jobs import CHECKING
 from ffe_lakehouse.backfill import execute
 from ffe_lakehouse.checks import CHECKS
 from ffe_lakehouse.dead_letters import open_letters, read_closings, read_letters
-from ffe_lakehouse.definitions import defs
+from ffe_lakehouse.definitions import below_gold
 from ffe_lakehouse.io_manager import DeltaIOManager
 from ffe_lakehouse.lake import DeltaLakeManager
 from ffe_lakehouse.partitions import days_between, partition_key, table_key
@@ -146,7 +146,7 @@ class Desk:
         """Checks of severity ERROR that do not pass, with their partition."""
         events = execute(
             self.instance,
-            defs().resolve_job_def(CHECKING),
+            below_gold().resolve_job_def(CHECKING),
             Box((pair,), FIRST, LAST, (HOURS,)),
             checks={dg.AssetCheckKey(table_key(BARS), name) for name in CHECKS},
         )
