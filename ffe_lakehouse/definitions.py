@@ -16,6 +16,7 @@ from ffe_lakehouse.automation.alert_sensors import alert_sensors
 from ffe_lakehouse.automation.daily import daily_schedule
 from ffe_lakehouse.automation.derive import derivation_sensor
 from ffe_lakehouse.automation.dlq_job import dlq_replay
+from ffe_lakehouse.automation.engine import simulated_engine
 from ffe_lakehouse.automation.freshness import freshness_checks
 from ffe_lakehouse.automation.housekeeping import housekeeping_job, housekeeping_schedule
 from ffe_lakehouse.automation.incremental import incremental_load_sensor
@@ -87,7 +88,7 @@ def below_gold() -> dg.Definitions:
         ],
         jobs=[
             *(ingestion, processing, historical, checking(), daily, news),
-            *(landing, records, dlq_replay, tidying),
+            *(landing, records, simulated_engine, dlq_replay, tidying),
         ],
         schedules=[daily_schedule(), housekeeping_schedule(tidying)],
         sensors=[

@@ -38,7 +38,7 @@ class SilverLakehouse:
     instance: dg.DagsterInstance
     now: datetime
     works: list[Work] = field(default_factory=list)
-    definitions: dg.Definitions = field(default_factory=defs)
+    definitions: dg.Definitions = field(default_factory=below_gold)
 
     @property
     def lake(self) -> DeltaLakeManager:

@@ -22,7 +22,8 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 
 
 def materialized(
-    context: dg.AssetExecutionContext, events: Sequence[dg.AssetMaterialization]
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    events: Sequence[dg.AssetMaterialization],
 ) -> Iterator[dg.DagsterEvent]:
     """Report partitions now, stored as one batch."""
     step = context.get_step_execution_context()

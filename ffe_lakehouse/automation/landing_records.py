@@ -5,7 +5,7 @@ stored stands in ``ffe_lakehouse.records``.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from ffe_lakehouse.assets.events import materialized
 from ffe_lakehouse.assets.records import told_of
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
@@ -44,12 +45,12 @@ class RecordsConfig(dg.Config):
     )
 
 
-@dg.op(name=RECORDS_OP)
+@dg.op(name=RECORDS_OP, out=dg.Out(dg.Nothing))
 def load_records(
     context: dg.OpExecutionContext,
     config: RecordsConfig,
     io_manager: dg.ResourceParam[DeltaIOManager],
-) -> None:
+) -> Iterator[dg.DagsterEvent]:
     """Read files, store their records or dead letters, and report what was touched."""
     folder = Path(config.folder) if config.folder else get_settings().landing_folder
     if config.folder and not folder.is_dir():
@@ -67,9 +68,7 @@ def load_records(
     )
     loaded, unread = loader.load(files)
     _enrol_new(context.instance, loaded)
-    for each in loaded:
-        for event in told_of(each):
-            context.log_event(event)
+    yield from materialized(context, [event for each in loaded for event in told_of(each)])
     if failed := absent | unread:
         names = [f"{name}: {why}" for name, why in failed.items()]
         raise dg.Failure(

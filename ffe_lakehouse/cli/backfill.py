@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 
 from ffe_lakehouse.assets.derivations import derivations
+from ffe_lakehouse.automation.engine import SIMULATED_ENGINE
 from ffe_lakehouse.automation.jobs import INGESTION, MARTS, NEWS, PORTFOLIO, PROCESSING
 from ffe_lakehouse.backfill import execute, failure_text
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.deriving import derive, derive_portfolio
+from ffe_lakehouse.cli.engine import play, require_engine
 from ffe_lakehouse.cli.loading import Tally, load, provider_config
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
@@ -30,7 +32,7 @@ from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
 from ffe_lakehouse.universe import Enrolment, enrol, enrolments
 
-_LAYERS = ("bronze", "silver", "gold", "quality", "news")
+_LAYERS = ("bronze", "engine", "silver", "gold", "quality", "news")
 _NEWS = (record_letters(RAW_NEWS_SENTIMENT), RAW_NEWS_SENTIMENT)
 
 
@@ -61,6 +63,8 @@ def backfill(
     first, last = options.day_range(days, start, end)
     config = provider_config(provider, source)
     chosen = _layers(layers)
+    if "engine" in chosen:
+        require_engine(config["provider"])
     # A week of the simulated market does not keep the real one out.
     vendors = vendors_of(config["provider"], get_settings()) if provider or source else ()
     console = options.console(stderr=as_json)
@@ -89,6 +93,9 @@ def backfill(
         if "news" in chosen:
             asked = {"provider": provider} if provider else {}
             derived &= look(jobs.resolve_job_def(NEWS), _NEWS, asked)
+        if "engine" in chosen:
+            job = jobs.resolve_job_def(SIMULATED_ENGINE)
+            derived &= play(instance, job, pairs, (first, last), console)
         if "silver" in chosen:
             job, steps = jobs.resolve_job_def(PROCESSING), [each.derived for each in derivations()]
             derived &= derive(instance, job, steps, pairs, (first, last), console, force=force)

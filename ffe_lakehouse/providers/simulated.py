@@ -2,24 +2,19 @@
 
 The embedded default, so that everything runs without an account or a network, and the source that
 tests know all truth about. Every number is a pure function of (seed, pair, minute): a window has
-the same bars however it was asked for, and a coarser bar is the roll-up of its minutes. Nothing
-here is a model to trade on.
+the same bars however it was asked for, and a coarser bar is the roll-up of its minutes. The market
+itself stands in ``simulated_market``.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from ffe_lakehouse.calendars import expected_bars
 from ffe_lakehouse.providers.base import (
     RAW_CANDLES,
     CandleQuery,
@@ -27,88 +22,29 @@ from ffe_lakehouse.providers.base import (
     Provider,
     ProviderError,
 )
-from ffe_lakehouse.schemas import TIMESTAMP
-from ffe_lakehouse.settings import AssetClass, SimulatedFaults
-from ffe_lakehouse.symbols import Symbol, parse_symbol
-from ffe_lakehouse.timeframes import TIMEFRAMES
+from ffe_lakehouse.providers.simulated_market import (
+    EPOCH,
+    MINUTE,
+    Floats,
+    Hashes,
+    Market,
+    Mask,
+)
+from ffe_lakehouse.settings import SimulatedFaults
+from ffe_lakehouse.symbols import parse_symbol
 from ffe_lakehouse.transforms.rollup import roll_up
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
-Mask = NDArray[np.bool_]
 
 PAGE_DAYS = 90
 """UTC days of one page, whatever the timeframe: at most 129,600 minutes are in memory at once."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
 _PAGE_MINUTES = PAGE_DAYS * 1440
-
-# The path is anchored every 2**19 minutes (364 days) and filled in by halves down to the minute.
-_LEVELS = 19
-
-# Roughly what one unit was worth in US dollars in 2024: decides where a pair's prices lie.
-# fmt: off
-_DOLLARS: dict[str, float] = {
-    "BTC": 60_000, "ETH": 3_000, "SOL": 150, "BNB": 550, "XRP": 0.6, "ADA": 0.45, "DOGE": 0.12,
-    "AVAX": 30, "DOT": 6, "LINK": 15, "LTC": 80, "BCH": 400, "UNI": 8, "ATOM": 7, "XLM": 0.11,
-    "USDT": 1, "USDC": 1, "USD": 1, "EUR": 1.10, "GBP": 1.27, "JPY": 1 / 150, "CHF": 1.14,
-    "AUD": 0.66, "NZD": 0.61, "CAD": 0.73, "SEK": 0.096, "NOK": 0.094, "DKK": 0.147, "SGD": 0.75,
-    "HKD": 0.128, "CNH": 0.139, "CNY": 0.139, "MXN": 0.055, "ZAR": 0.054, "TRY": 0.03, "PLN": 0.25,
-    "HUF": 0.0028, "CZK": 0.044, "ILS": 0.27, "THB": 0.028, "INR": 0.012, "KRW": 1 / 1350,
-    "BRL": 0.19, "XAU": 2_300, "XAG": 28, "XPT": 950, "XPD": 950, "AAPL": 190, "MSFT": 420,
-    "GOOGL": 170, "AMZN": 180, "NVDA": 120, "META": 500, "TSLA": 220, "JPM": 200, "BRK.B": 430,
-    "SPY": 550, "QQQ": 470, "IWM": 210, "GLD": 220, "TLT": 95,
-}
-# fmt: on
-
-# A pair starts out between these, so that ten years of its path stay within the price range that
-# the asset checks expect (0.0001 to 1e6). It makes BTCJPY and BTCKRW cheaper than they are.
-_LOWEST_BASE, _HIGHEST_BASE = 0.01, 100_000.0
-
-
-@dataclass(frozen=True)
-class _Habits:
-    """How an asset class behaves.
-
-    Attributes:
-        volatility: Standard deviation of the yearly log return.
-        unknown: Range of the base price, in dollars, of a name that is not in the table.
-        turnover: Median dollars traded in a minute; None where there is no common volume.
-        lot: Decimals of a volume.
-        ticket: Dollars of an average trade.
-        busy: Busiest moments, in hours UTC.
-    """
-
-    volatility: float
-    unknown: tuple[float, float]
-    turnover: float | None = None
-    lot: int = 0
-    ticket: float = 1.0
-    busy: tuple[float, ...] = ()
-
-
-_HABITS: dict[AssetClass, _Habits] = {
-    "crypto": _Habits(0.60, (0.1, 50.0), 400_000.0, lot=8, ticket=2_000.0, busy=(15.0,)),
-    "forex": _Habits(0.08, (0.5, 2.0)),
-    "equity": _Habits(0.30, (20.0, 400.0), 6_000_000.0, ticket=8_000.0, busy=(14.0, 20.5)),
-}
 
 
 class SimulatedProvider(Provider):
-    """Candles from a hash.
+    """Candles of the simulated market, and what can go wrong on their way.
 
-    The log price is a Brownian path in wall-clock time by Lévy's construction (P. Mörters and
-    Y. Peres, *Brownian Motion*, 2010, theorem 1.3): anchors a year apart, then midpoints, each a
-    hash of its place. Its standard deviation over any span up to a year is the yearly volatility
-    times the root of the span; beyond, it returns to its base price. High and low of a minute
-    follow the law of the extremes of a Brownian bridge between open and close. The open of a
-    minute is the close of the minute before.
-
-    Volume is lognormal around a daily shape; forex has no volume, trade count or vwap. Daily bars
-    of equities are UTC days: for an exchange whose session crosses midnight UTC they are not its
-    sessions.
+    Daily bars of equities are UTC days: for an exchange whose session crosses midnight UTC they are
+    not its sessions.
     """
 
     name = "simulated"
@@ -138,8 +74,8 @@ class SimulatedProvider(Provider):
             ProviderError: ``timeout`` for a failing pair: after the first page if there are more.
             InputError: The pair's trading calendar does not reach as far.
         """
-        market = _Market(self._seed, query.symbol)
-        bar = query.timeframe.duration // _MINUTE
+        market = Market(self._seed, query.symbol)
+        bar = query.timeframe.duration // MINUTE
         start = _ceil_to(query.start, bar)
         stop = max(start, _ceil_to(query.end, bar))
         edges = [start, *range(start - start % 1440 + _PAGE_MINUTES, stop, _PAGE_MINUTES), stop]
@@ -150,10 +86,10 @@ class SimulatedProvider(Provider):
             if bar > 1:
                 candles = roll_up(candles, query.timeframe)
             candles = self._spoil(candles, market, query)
-            until = query.end if high == stop else _EPOCH + high * _MINUTE
+            until = query.end if high == stop else EPOCH + high * MINUTE
             yield Page(candles, _Records(candles), until)
 
-    def _spoil(self, candles: pa.Table, market: "_Market", query: CandleQuery) -> pa.Table:
+    def _spoil(self, candles: pa.Table, market: Market, query: CandleQuery) -> pa.Table:
         """Play the faults. Which bar is struck depends on the bar alone, not on the window."""
         faults = self._faults
         if not (faults.gaps or faults.bad_rows or (faults.revisions and self._generation)):
@@ -178,135 +114,6 @@ class SimulatedProvider(Provider):
             missing = missing | no_close if name == "close" else missing
             columns.append(pa.array(column, mask=missing))
         return pa.table(columns, schema=RAW_CANDLES).filter(pa.array(kept))
-
-
-class _Market:
-    """All that is true of one pair under one seed. Minutes count from 1970-01-01 UTC."""
-
-    def __init__(self, seed: int, symbol: Symbol) -> None:
-        self._key = f"{seed}/{symbol}"
-        self._symbol = symbol
-        self._habits = _HABITS[symbol.asset_class]
-        base = self._dollars(symbol.base) / self._dollars(symbol.quote)
-        self._base = min(max(base, _LOWEST_BASE), _HIGHEST_BASE)
-        self._sigma = self._habits.volatility / math.sqrt(365.25 * 1440)
-        self.decimals = _decimals(symbol.asset_class, self._base)
-        self.tick = 10.0**-self.decimals
-
-    def minutes(self, low: int, high: int) -> pa.Table:
-        """The 1m candles of the minutes in ``[low, high)`` in which the market is open."""
-        symbol, one_minute = self._symbol, TIMEFRAMES["1m"]
-        bars = expected_bars(symbol, one_minute, _EPOCH + low * _MINUTE, _EPOCH + high * _MINUTE)
-        if not len(bars):
-            return RAW_CANDLES.empty_table()
-        at = bars.astype("datetime64[m]").astype(np.int64)
-        path = self._path(int(at[0]), int(at[-1]) + 1)
-        opens, closes = path[at - at[0]], path[at - at[0] + 1]
-        highs, lows = self._extremes(at, opens, closes)
-        opens, highs, lows, closes = (
-            column.round(self.decimals) for column in (opens, highs, lows, closes)
-        )
-        # The law holds before rounding but for the last bit, which can tip a tick.
-        highs = np.maximum(highs, np.maximum(opens, closes))
-        lows = np.minimum(lows, np.minimum(opens, closes))
-        measures = [opens, highs, lows, closes, *self._activity(at, opens, highs, lows, closes)]
-        times = pa.array(bars, pa.timestamp("us")).cast(TIMESTAMP)
-        return pa.table([times, *measures], schema=RAW_CANDLES)
-
-    def hashes(self, channel: str, index: Integers, level: int = 0) -> Hashes:
-        """Element ``index`` of the SplitMix64 sequence that belongs to ``channel``.
-
-        Constants and steps from G. Steele, D. Lea and C. Flood, "Fast splittable pseudorandom
-        number generators", OOPSLA 2014; the state after i steps is seed + i * gamma, so any
-        element can be had without the ones before.
-        """
-        name = f"{self._key}/{channel}/{level}".encode()
-        seed = np.frombuffer(blake2b(name, digest_size=8).digest(), np.uint64)
-        z = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + seed
-        z ^= z >> np.uint64(30)
-        z *= np.uint64(0xBF58476D1CE4E5B9)
-        z ^= z >> np.uint64(27)
-        z *= np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-        return z
-
-    def uniform(self, channel: str, index: Integers) -> Floats:
-        """Numbers in ``(0, 1)`` by place."""
-        return _unit(self.hashes(channel, index))
-
-    def _normal(self, channel: str, index: Integers, level: int = 0) -> Floats:
-        """Numbers of about standard normal law by place: the sum of a hash's four 16-bit words.
-
-        Mean 0, variance 1, bounded at 3.46. In integers, so equal on every machine.
-        """
-        words = np.uint64(0x0000FFFF0000FFFF)
-        z = self.hashes(channel, index, level)
-        pairs = (z & words) + ((z >> np.uint64(16)) & words)
-        total = (pairs & np.uint64(0xFFFFFFFF)) + (pairs >> np.uint64(32))
-        normal: Floats = (total.astype(np.float64) - 2 * 0xFFFF) / math.sqrt((2**32 - 1) / 3)
-        return normal
-
-    def _path(self, low: int, high: int) -> Floats:
-        """Prices at the start of every minute in ``[low, high]``, not yet rounded to the tick."""
-        first, last = low >> _LEVELS, -(-high >> _LEVELS)
-        # Independent anchors whose difference has the variance of a span: 2 s^2 = sigma^2 span.
-        spread = self._sigma * math.sqrt(2.0**_LEVELS / 2)
-        log_price = spread * self._normal("path", np.arange(first, last + 1), _LEVELS)
-        for level in range(_LEVELS - 1, -1, -1):
-            # A bridge's midpoint: the mean of its ends plus noise of variance span / 4.
-            halves = np.empty(2 * len(log_price) - 1)
-            halves[::2] = log_price
-            midpoints = np.arange(2 * first + 1, 2 * last, 2)
-            deviation = self._sigma * math.sqrt(2.0 ** (level + 1) / 4)
-            noise = deviation * self._normal("path", midpoints, level)
-            halves[1::2] = (log_price[:-1] + log_price[1:]) * 0.5 + noise
-            left = (low >> level) - 2 * first
-            first, last = low >> level, -(-high >> level)
-            log_price = halves[left : left + last - first + 1]
-        price: Floats = self._base * np.exp(log_price)
-        return price
-
-    def _extremes(self, at: Integers, opens: Floats, closes: Floats) -> tuple[Floats, Floats]:
-        """Highest and lowest price of each minute.
-
-        The maximum of a Brownian bridge from a to b of variance v is
-        ``(a + b + sqrt((a - b)**2 - 2 v ln U)) / 2`` with U uniform (P. Glasserman, *Monte Carlo
-        Methods in Financial Engineering*, 2003, section 6.4). Here high and low are drawn as if
-        independent.
-        """
-        z = self.hashes("extremes", at)
-        middle, square = opens + closes, (opens - closes) ** 2
-        variance = (self._sigma * opens) ** 2
-        highs = middle + np.sqrt(square - 2 * variance * np.log(_unit(z)))
-        lows = middle - np.sqrt(square - 2 * variance * np.log(_unit(z << np.uint64(32))))
-        return highs / 2, lows / 2
-
-    def _activity(
-        self, at: Integers, opens: Floats, highs: Floats, lows: Floats, closes: Floats
-    ) -> list[pa.Array | Floats]:
-        """Volume, trade count and vwap of each minute; nulls if the class has no common volume."""
-        habits = self._habits
-        if habits.turnover is None:
-            return [pa.nulls(len(at), pa.float64())] * 3
-        shape = _shape_of_day(habits.busy)[at % 1440]
-        dollars_per_unit = self._base * self._dollars(self._symbol.quote)
-        volume = (
-            habits.turnover / dollars_per_unit * shape * np.exp(0.8 * self._normal("volume", at))
-        )
-        volume = np.maximum(volume.round(habits.lot), 10.0**-habits.lot)
-        trades = np.ceil(volume * dollars_per_unit / habits.ticket)
-        vwap = np.clip((opens + highs + lows + closes) / 4, lows, highs)
-        return [volume, trades, vwap]
-
-    def _dollars(self, name: str) -> float:
-        known = _DOLLARS.get(name)
-        if known is not None:
-            return known
-        low, high = self._habits.unknown
-        digest = blake2b(name.encode(), digest_size=8).digest()
-        share = int.from_bytes(digest, "big") / 2**64
-        dollars: float = low * (high / low) ** share
-        return dollars
 
 
 class _Records:
@@ -334,28 +141,6 @@ def _break_laws(values: dict[str, Floats], broken: Mask, ways: Hashes, tick: flo
     return no_close
 
 
-def _unit(z: Hashes) -> Floats:
-    """The upper 32 bits as a number in ``(0, 1)``, never 0, so that it has a logarithm."""
-    return ((z >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32
-
-
-def _shape_of_day(busy: tuple[float, ...]) -> Floats:
-    """Relative activity of each minute of a UTC day: bells of two hours around the busy moments."""
-    hours = np.arange(1440) / 60
-    bells = [np.exp(-(((hours - peak + 12) % 24 - 12) ** 2) / (2 * 2.0**2)) for peak in busy]
-    shape: Floats = 0.5 + np.sum(bells, axis=0)
-    return shape
-
-
-def _decimals(asset_class: AssetClass, base: float) -> int:
-    """Decimals of a price: cents for equities, tenths of a pip for forex, 5 digits for crypto."""
-    if asset_class == "equity":
-        return 2
-    if asset_class == "forex":
-        return 5 if base < 20 else 3
-    return int(np.clip(4 - np.floor(np.log10(base)), 2, 8))
-
-
 def _ceil_to(moment: datetime, minutes: int) -> int:
     """The first multiple of ``minutes`` that is not before ``moment``, in minutes since 1970."""
-    return -((_EPOCH - moment) // (minutes * _MINUTE)) * minutes
+    return -((EPOCH - moment) // (minutes * MINUTE)) * minutes

@@ -5,7 +5,13 @@ How a file becomes records (``files``), a record a row or a list of reasons (``f
 here. What Dagster is told of it stands in ``assets.records``.
 """
 
-from ffe_lakehouse.records.files import KINDS, LandedFile, files_below, named_files
+from ffe_lakehouse.records.files import (
+    KINDS,
+    LandedFile,
+    files_below,
+    named_files,
+    simulated_file,
+)
 from ffe_lakehouse.records.loading import Day, Loaded, Loader, Place, Write
 from ffe_lakehouse.records.versions import Fate
 
@@ -20,4 +26,5 @@ __all__ = [
     "Write",
     "files_below",
     "named_files",
+    "simulated_file",
 ]

@@ -5,7 +5,7 @@ table; they are applied to all records at once, in ``rows``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ffe_lakehouse.records.fields import Fields
@@ -34,11 +34,13 @@ class Contract:
         table: Where its rows go.
         source_provider: Who left it.
         read: From its fields to its columns; ``None`` where there is no value.
+        is_mock: It is of the simulated engine, whatever the record says.
     """
 
     table: TableSchema
     source_provider: str
     read: Callable[[Fields], Row]
+    is_mock: bool = False
 
 
 def _decision(said: Fields) -> Row:
@@ -176,3 +178,9 @@ CONTRACTS: Mapping[str, Contract] = {
     "pnl_snapshots": Contract(RAW_PORTFOLIO_SNAPSHOTS, "engine", _snapshot),
 }
 """By kind: the folder of the landing folder that its files lie in."""
+
+SIMULATED: Mapping[str, Contract] = {
+    kind: replace(CONTRACTS[kind], source_provider="simulated", is_mock=True)
+    for kind in ("decisions", "trade_outcomes", "pnl_snapshots")
+}
+"""The same of what the simulated engine leaves."""

@@ -7,7 +7,7 @@ the business of ``contracts``.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.records.contracts import CONTRACTS
+from ffe_lakehouse.records.contracts import CONTRACTS, SIMULATED, Contract
 from ffe_lakehouse.records.fields import canonical
 
 NEWS = "news"
@@ -51,9 +51,59 @@ class LandedFile:
         return self.name.partition("/")[0]
 
     @property
+    def contract(self) -> Contract:
+        """What its records have to be; news have none."""
+        return CONTRACTS[self.kind]
+
+    @property
     def changed_at(self) -> datetime:
         """When it was last changed (UTC)."""
         return datetime.fromtimestamp(self.changed / 1e9, UTC)
+
+    def read(self) -> bytes:
+        """What is in it.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class SimulatedFile(LandedFile):
+    """A file of lines that the simulated engine would leave: it lies nowhere, and is read alike.
+
+    Attributes:
+        content: What would be in it.
+    """
+
+    content: bytes
+
+    @property
+    def contract(self) -> Contract:
+        """What its records have to be."""
+        return SIMULATED[self.kind]
+
+    def read(self) -> bytes:
+        """What would be in it."""
+        return self.content
+
+
+def simulated_file(
+    kind: str, pair: str, records: Iterable[Mapping[str, Any]], now: datetime
+) -> SimulatedFile:
+    """Records of the simulated engine as the file that it would leave them in.
+
+    Args:
+        kind: One of ``SIMULATED``.
+        pair: Of which they are.
+        records: Each becomes a line.
+        now: When it would have been written (UTC).
+    """
+    content = b"".join(orjson.dumps(record) + b"\n" for record in records)
+    name = f"{kind}/simulated/{pair}.jsonl"
+    changed = int(now.timestamp() * 1e9)
+    return SimulatedFile(Path(name), name, len(content), changed, content)
 
 
 @dataclass(frozen=True)
@@ -120,7 +170,7 @@ def read_file(file: LandedFile) -> list[Said]:
     Raises:
         OSError: It cannot be read.
     """
-    data = file.path.read_bytes()
+    data = file.read()
     match file.path.suffix.lower():
         case ".json":
             return _of_document(file, data)

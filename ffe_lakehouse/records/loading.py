@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from ffe_lakehouse.lake import DeltaLakeManager, Where
 from ffe_lakehouse.lake.versions import EXTRACTED, Changes
-from ffe_lakehouse.records.contracts import CONTRACTS
 from ffe_lakehouse.records.files import NEWS, LandedFile, read_file
 from ffe_lakehouse.records.news import read_news
 from ffe_lakehouse.records.rows import (
@@ -150,7 +149,7 @@ class Loader:
     ) -> None:
         judged: dict[str, list[Judged]] = {}
         for file in files:
-            table = RAW_NEWS_SENTIMENT if file.kind == NEWS else CONTRACTS[file.kind].table
+            table = RAW_NEWS_SENTIMENT if file.kind == NEWS else file.contract.table
             try:
                 records, beside = self._read(file)
             except OSError as error:

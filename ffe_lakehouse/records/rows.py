@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ffe_lakehouse.records.contracts import CONTRACTS, Row
+from ffe_lakehouse.records.contracts import Row
 from ffe_lakehouse.records.fields import Faults, Fields
 from ffe_lakehouse.records.files import Said
 from ffe_lakehouse.schemas.records import RECORD_REASONS, record_letters
@@ -50,10 +50,12 @@ class Judged:
 
 def read_record(said: Said) -> Judged:
     """Hold one record against the contract of its kind."""
-    contract, faults = CONTRACTS[said.file.kind], Faults()
+    contract, faults = said.file.contract, Faults()
     for code, detail in said.faults:
         faults.add(code, detail)
     row = {} if said.values is None else contract.read(Fields(said.values, faults))
+    if contract.is_mock:
+        row["is_mock"] = True
     return Judged(said, row, faults, contract.source_provider)
 
 
