@@ -81,10 +81,13 @@ class _Translator(DagsterDbtTranslator):
         if spec is None:
             return None
         test = self.get_resource_props(manifest, unique_id)
+        name = (test.get("test_metadata") or test)["name"]
+        # What a generic test means is said once, of the macro that it is.
+        macro = manifest["macros"].get(f"macro.{test['package_name']}.test_{name}", {})
         return dg.AssetCheckSpec(
-            (test.get("test_metadata") or test)["name"],
+            name,
             asset=spec.asset_key,
-            description=test["description"] or None,
+            description=test["description"] or macro.get("description"),
             metadata=spec.metadata,
         )
 
@@ -130,11 +133,12 @@ def _models(*, by_pair: bool) -> dg.AssetsDefinition:
             outcomes = runner.build(scope, [_name(mart) for mart in chosen], dbt_folder())
         else:
             outcomes = runner.test(scope, sorted(tested), dbt_folder())
-        yield from _results(context, outcomes)
         failed = [each for each in outcomes if each.is_model and each.status != "success"]
+        if not failed:
+            yield from materialized(context, list(_events(chosen, scope, seen)))
+        yield from _results(context, outcomes)
         if failed:
             raise _failure(failed)
-        yield from materialized(context, list(_events(chosen, scope, seen)))
         yield from finished(context, context.assets_def.check_specs_by_output_name)
 
     return models

@@ -14,11 +14,12 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import SourceConfig, TargetConfig
 from dbt.flags import get_flags
 
+from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.gold.scope import Counts, current
 from ffe_lakehouse.gold.sources import load
 from ffe_lakehouse.lake.frames import as_arrow
 from ffe_lakehouse.schemas import TableSchema
-from ffe_lakehouse.schemas.gold import marts
+from ffe_lakehouse.schemas.gold import is_by_pair, marts
 from ffe_lakehouse.schemas.table import DERIVED
 
 _COMPUTE = ("build", "run")
@@ -53,10 +54,13 @@ class Plugin(BasePlugin):
         """Store the rows of a mart: one commit, none if nothing has changed.
 
         Raises:
-            InputError: The model's columns are not those of its YAML.
+            InputError: The model's columns are not those of its YAML, or it is of all pairs, and
+                some were loaded.
         """
         scope, relation = current(), target_config.relation
         mart = marts()[str(relation.identifier)]
+        if scope.pairs is not None and not is_by_pair(mart):
+            raise InputError(f"{mart.name} is of all pairs: compute it without naming any")
         since = "" if scope.first is None else f" where date >= date '{scope.first.isoformat()}'"
         with self._duckdb.cursor() as cursor:
             # The relation is dbt's, and the day is one.

@@ -117,6 +117,9 @@ def _sample(scope: Scope, query: str) -> tuple[dict[str, Any], ...]:
     if scope.connection is None:
         return ()
     with scope.connection.cursor() as cursor:
+        for name, rows in scope.loaded.items():
+            # The view of a source reads what its cursor was told: dbt-duckdb tells each of its own.
+            cursor.register(f"memory_{name.replace('/', '_')}_df", rows)
         found = cursor.sql(query).limit(_SAMPLE)
         return tuple(dict(zip(found.columns, row, strict=True)) for row in found.fetchall())
 
