@@ -16,6 +16,7 @@ from ffe_lakehouse.cli import (
     legacy,
     pairs,
     providers,
+    report,
     status,
     tables,
 )
@@ -53,6 +54,7 @@ app.command()(tables.history)
 app.command("watermarks")(status.show_watermarks)
 app.command()(gaps.gaps)
 app.command()(check.check)
+app.command()(report.report)
 app.command()(land.land)
 app.add_typer(dlq.app)
 app.add_typer(pairs.app)
