@@ -56,7 +56,8 @@ def picture() -> dict[str, Any]:
         node = graph.get(key)
         partitions = node.partitions_def
         assets[key.to_user_string()] = {
-            "description": node.description,
+            # dagster-dbt adds the SQL of the model.
+            "description": (node.description or "").partition("\n\n#### Raw SQL")[0] or None,
             "group": node.group_name,
             "owners": sorted(node.owners),
             "kinds": sorted(node.kinds),
@@ -104,7 +105,10 @@ def test_the_definitions_are_valid() -> None:
 
 def test_the_graph_is_the_same_each_time_and_leaves_nothing_behind(home: Path) -> None:
     assert picture() == picture()
-    assert list(home.iterdir()) == []
+    # But what dbt knows of the project, read once.
+    (kept,) = (home / "data" / "dbt").iterdir()
+    assert (kept / "manifest.json").exists()
+    assert [*home.iterdir(), *(home / "data").iterdir()] == [home / "data", home / "data" / "dbt"]
 
 
 def test_the_settings_are_read_when_the_definitions_are_made_and_not_before(
