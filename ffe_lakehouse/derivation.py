@@ -7,10 +7,11 @@ input changed is simply stale again.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from typing import TypeAlias
 
 import dagster as dg
 import numpy as np
@@ -87,6 +88,20 @@ class Derived:
     def keys(self) -> list[dg.AssetKey]:
         """The assets of its tables."""
         return [table_key(table) for table in self.tables]
+
+    def hangs_on(self, other: "Derived") -> bool:
+        """Whether it reads what ``other`` writes."""
+        return any(table in upstream.tables for upstream in self.reads for table in other.tables)
+
+
+Attempt: TypeAlias = Callable[[Known, int], int]
+"""Which attempt at a day would be made now, 0 for none; told what is known of it, and the number
+of the newest event that it reads."""
+
+
+def first_attempt(known: Known, newest: int) -> int:  # noqa: ARG001 - an ``Attempt``
+    """Any day may be computed at any time, but by one run at once."""
+    return int(known.state is not State.IN_PROGRESS)
 
 
 def data_version(seen: int) -> str:

@@ -16,8 +16,10 @@ from dagster._core.storage.tags import (
 from numpy.typing import NDArray
 
 from ffe_lakehouse.derivation import (
+    Attempt,
     Derived,
     Upstream,
+    first_attempt,
     is_stale,
     materializations,
     newest_within,
@@ -49,10 +51,17 @@ def portfolio_marts() -> list[TableSchema]:
 
 @dataclass(frozen=True)
 class Days:
-    """Days of the portfolio, one run: ``[first, last]``, both included."""
+    """Days of the portfolio, one run.
+
+    Attributes:
+        first: First day.
+        last: Last day, included.
+        attempt: How often these were tried, this time included.
+    """
 
     first: date
     last: date
+    attempt: int = 1
 
     @property
     def keys(self) -> list[str]:
@@ -86,17 +95,19 @@ def stale_portfolio(
     first: date,
     last: date,
     now: datetime,
+    attempt: Attempt = first_attempt,
     *,
     force: bool = False,
     beyond: bool = False,
 ) -> list[Days]:
-    """Stale days, as few runs as there are holes between them.
+    """Stale days, as few runs as there are holes between them; of each attempt apart.
 
     Args:
         instance: Dagster's memory.
         first: First day that is looked at.
         last: Last day.
         now: The present moment (UTC).
+        attempt: Which attempt at a day is due.
         force: Each day from first to last counts as stale.
         beyond: Days after the last that were computed before are looked at, too.
     """
@@ -107,11 +118,19 @@ def stale_portfolio(
         for day, number in zip(days_between(first, horizon), newest, strict=True)
         if number
     }
-    stale: set[date] = set()
+    stale: dict[date, int] = {}
     for mart in portfolio_marts():
         for key, known in survey(instance, table_key(mart), list(there), now).items():
             day, number = there[key]
             wanted = day <= last or known.version
             if wanted and (is_stale(known, number) or (force and day <= last)):
-                stale.add(day)
-    return [Days(window.first, window.last) for window in contiguous("", stale)]
+                stale[day] = max(stale.get(day, 0), attempt(known, number))
+    of_attempt: dict[int, list[date]] = {}
+    for day, number in stale.items():
+        of_attempt.setdefault(number, []).append(day)
+    return [
+        Days(window.first, window.last, number)
+        for number, days in of_attempt.items()
+        if number
+        for window in contiguous("", days)
+    ]

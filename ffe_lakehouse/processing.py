@@ -3,7 +3,8 @@
 What a table reads stands in ``derivation``; who executes the runs is decided above.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TypeAlias
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffe_lakehouse.derivation import (
+    Attempt,
     Derived,
     Upstream,
+    first_attempt,
     in_order,
     is_stale,
     materializations,
@@ -23,18 +26,10 @@ from ffe_lakehouse.derivation import (
 )
 from ffe_lakehouse.partitions import ONE_DAY, PairDays, contiguous, days_between, partition_key
 from ffe_lakehouse.planning import Box, neighbours
-from ffe_lakehouse.watermarks import Known, State, survey
+from ffe_lakehouse.watermarks import State, survey
 
 Stale: TypeAlias = dict[tuple[int, str], dict[str, list[date]]]
 """Stale days by attempt and pair, and within by step, in the order in which they have to run."""
-Attempt: TypeAlias = Callable[[Known, int], int]
-"""Which attempt at a day would be made now, 0 for none; told what is known of it, and the number
-of the newest event that it reads."""
-
-
-def first_attempt(known: Known, newest: int) -> int:  # noqa: ARG001 - an ``Attempt``
-    """Any day may be computed at any time, but by one run at once."""
-    return int(known.state is not State.IN_PROGRESS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,8 @@ def stale_days(
         now: The present moment (UTC).
         attempt: Which attempt at a day is due.
         force: Compute every one of ``days``, stale or not.
-        beyond: Compute anew what was computed before of later days, and hangs on these.
+        beyond: Compute anew what was computed before of later days, and hangs on these, if it is
+            stale.
     """
     first, last = days
     horizon = max(last, now.date()) if beyond else last
@@ -92,14 +88,16 @@ def stale_days(
     for step in in_order(steps):
         key, shape = step.keys[0], (len(pairs), len(all_days))
         touched, possible = _soon(step, pending, shape)
+        reaches = np.arange(shape[1]) < asked + _days_back(step)
         if step.reads not in read:  # The marts all read the same.
-            read[step.reads] = newest_read(instance, step, pairs, first, last)
+            until = horizon if reaches[asked:].any() else last
+            read[step.reads] = newest_read(instance, step, pairs, first, until)
         newest = np.zeros(shape, np.int64)
-        newest[:, :asked] = read[step.reads]
-        possible |= newest > 0
+        newest[:, : read[step.reads].shape[1]] = read[step.reads]
+        possible |= (newest > 0) & reaches
         if horizon > last:
             computed = materializations(instance, key, pairs, last + ONE_DAY, horizon) > 0
-            possible[:, asked:] = touched[:, asked:] & computed
+            possible[:, asked:] = (touched | reaches)[:, asked:] & computed
         wanted = touched.copy()
         wanted[:, :asked] |= force
         # What reads a day that a run is at would have to be computed once more after it.
@@ -135,7 +133,7 @@ def stages(stale: Stale, steps: Sequence[Derived], pairs: Sequence[str]) -> list
     by_name = {step.name: step for step in in_order(steps)}
     found: list[dict[tuple[int, tuple[str, ...], date, date], list[int]]] = []
     for (attempt, pair), of_pair in stale.items():
-        for number, (names, windows) in enumerate(_together(pair, of_pair)):
+        for number, (names, windows) in enumerate(_together(pair, of_pair, by_name)):
             if number == len(found):
                 found.append({})
             for window in windows:
@@ -156,20 +154,27 @@ def stages(stale: Stale, steps: Sequence[Derived], pairs: Sequence[str]) -> list
 
 
 def _together(
-    pair: str, of_pair: Mapping[str, list[date]]
+    pair: str, of_pair: Mapping[str, list[date]], by_name: Mapping[str, Derived]
 ) -> Iterator[tuple[tuple[str, ...], list[PairDays]]]:
     """Steps of a pair that can share their runs, with their windows."""
     names: list[str] = []
     shared: list[PairDays] = []
     for name, days in of_pair.items():
         windows = list(contiguous(pair, days))
-        # With several windows, one step has to be through with all before the next one begins.
-        if names and (windows != shared or len(windows) > 1):
+        # With several windows, one step has to be through with all before one that reads it begins.
+        waits = len(windows) > 1 and any(by_name[name].hangs_on(by_name[each]) for each in names)
+        if names and (windows != shared or waits):
             yield tuple(names), shared
             names = []
         names.append(name)
         shared = windows
     yield tuple(names), shared
+
+
+def _days_back(step: Derived) -> float:
+    """So many days after a day still read something of it."""
+    reach = [upstream.days_back for upstream in step.reads]
+    return max(math.inf if back is None else back for back in reach)
 
 
 def _soon(

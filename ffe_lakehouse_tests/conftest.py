@@ -17,8 +17,9 @@ ACCEPTED_WARNINGS = [
     # exchange_calendars 4.13.2 uses what pandas 3.1 deprecates; the first is blamed on pandas.
     "ignore:Series.values returning an ndarray that drops timezone:DeprecationWarning",
     "ignore::DeprecationWarning:exchange_calendars",
-    # dagster-dbt 0.29.27 depends on sqlglot's former accelerator, which says so when it is imported.
+    # dagster-dbt 0.29 asks for sqlglot[rs], of which sqlglot 30 says to use another one.
     "ignore:sqlglotrs is deprecated:DeprecationWarning",
+    "ignore:sqlglot.rs. is deprecated:UserWarning",
 ]
 
 

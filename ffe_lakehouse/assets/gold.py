@@ -5,17 +5,20 @@ at the lake, in ``ffe_lakehouse.gold``; what they hang on, in ``ffe_lakehouse.ma
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import dagster as dg
 import numpy as np
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from numpy.typing import NDArray
 
 from ffe_lakehouse.assets.events import data_version_tags, finished, materialized
 from ffe_lakehouse.assets.metadata import OWNERS, table_metadata
-from ffe_lakehouse.derivation import data_version, newest_read
+from ffe_lakehouse.derivation import data_version, materializations, newest_read
 from ffe_lakehouse.gold import runner
 from ffe_lakehouse.gold.scope import Scope
 from ffe_lakehouse.io_manager import DeltaIOManager, commit_info
@@ -39,6 +42,7 @@ GOLD = "gold"
 """Group of the marts."""
 _UNIQUE_ID = "dagster_dbt/unique_id"
 _OWN_SOURCE = "ffe"
+_SAMPLE = 20
 
 
 def gold_assets() -> list[dg.AssetsDefinition]:
@@ -120,23 +124,27 @@ def _models(*, by_pair: bool) -> dg.AssetsDefinition:
         places = [split_key(key) for key in run_partitions(context)]
         pairs = sorted({pair for pair, _ in places})
         first, last = (limit(day for _, day in places) for limit in (min, max))
-        # Before anything is read: what comes in meanwhile has not been seen.
-        seen = _seen(context.instance, pairs, first, last)
         chosen = [
             mart for mart in marts().values() if table_key(mart) in context.selected_asset_keys
         ]
+        # Before anything is read: what comes in meanwhile has not been seen.
+        seen = _seen(context.instance, pairs, first, last)
+        before = _reported(context.instance, chosen, pairs, first, last)
         tested = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
         where = whole_days(tuple(pairs) if by_pair else None, first, last)
         commit = commit_info(context.run.run_id, "+".join(mart.name for mart in chosen), where)
         scope = Scope(io_manager.lake, last, first, where.pairs, commit)
         if chosen:
-            outcomes = runner.build(scope, [_name(mart) for mart in chosen], dbt_folder())
+            builds = _builds(scope, [_name(mart) for mart in chosen])
         else:
-            outcomes = runner.test(scope, sorted(tested), dbt_folder())
-        failed = [each for each in outcomes if each.is_model and each.status != "success"]
-        if not failed:
-            yield from materialized(context, list(_events(chosen, scope, seen)))
-        yield from _results(context, outcomes)
+            builds = [_Build(scope, runner.test(scope, sorted(tested), dbt_folder()))]
+        now = _reported(context.instance, chosen, pairs, first, last)
+        # Of what another run has computed meanwhile nobody knows whose rows were written last: as
+        # if nothing had been seen, so that it is computed once more.
+        doubtful = {place: 0 for place in seen if now.get(place) != before.get(place)}
+        yield from materialized(context, list(_events(chosen, builds, {**seen, **doubtful})))
+        yield from _results(context, builds)
+        failed = _failed(builds[1:] or builds)
         if failed:
             raise _failure(failed)
         yield from finished(context, context.assets_def.check_specs_by_output_name)
@@ -156,6 +164,23 @@ def _seen(instance: dg.DagsterInstance, pairs: Sequence[str], first: date, last:
         rows = newest_of_portfolio(instance, first, last)[np.newaxis]
     else:
         rows = newest_read(instance, pair_marts()[0], pairs, first, last)
+    return _by_day(rows, pairs, first, last)
+
+
+def _reported(
+    instance: dg.DagsterInstance,
+    chosen: Sequence[TableSchema],
+    pairs: Sequence[str],
+    first: date,
+    last: date,
+) -> Seen:
+    """Number of the newest materialization of each day, whoever made it."""
+    of_pairs = None if pairs == [""] else pairs
+    rows = [materializations(instance, table_key(mart), of_pairs, first, last) for mart in chosen]
+    return _by_day(np.max(rows, axis=0), pairs, first, last) if rows else {}
+
+
+def _by_day(rows: NDArray[np.int64], pairs: Sequence[str], first: date, last: date) -> Seen:
     days = days_between(first, last)
     return {
         (pair, day): number
@@ -165,12 +190,49 @@ def _seen(instance: dg.DagsterInstance, pairs: Sequence[str], first: date, last:
     }
 
 
+@dataclass(frozen=True)
+class _Build:
+    """One command of dbt: what it had to compute, and what became of it."""
+
+    scope: Scope
+    outcomes: Sequence[runner.Outcome]
+
+    @property
+    def pairs(self) -> Sequence[str]:
+        """Its pairs; an empty one for the portfolio."""
+        return self.scope.pairs or ("",)
+
+    @property
+    def failed(self) -> list[runner.Outcome]:
+        """Models that are not stored."""
+        return [each for each in self.outcomes if each.is_model and each.status != "success"]
+
+
+def _builds(scope: Scope, names: Sequence[str]) -> list[_Build]:
+    """Compute marts; what fails once more for each of the pairs, so that one fails alone."""
+    builds = [_Build(scope, runner.build(scope, names, dbt_folder()))]
+    failed = [each.name for each in builds[0].failed]
+    if failed and len(builds[0].pairs) > 1:
+        for pair in builds[0].pairs:
+            alone = Scope(scope.lake, scope.last, scope.first, (pair,), scope.commit)
+            builds.append(_Build(alone, runner.build(alone, failed, dbt_folder())))
+    return builds
+
+
 def _events(
-    chosen: Sequence[TableSchema], scope: Scope, seen: Seen
+    chosen: Sequence[TableSchema], builds: Sequence[_Build], seen: Seen
 ) -> Iterator[dg.AssetMaterialization]:
+    stored = {
+        (name, pair): counts
+        for build in builds
+        for name, counts in build.scope.stored.items()
+        for pair in build.pairs
+    }
     for mart in chosen:
-        counts = scope.stored[mart.name]
         for (pair, day), number in seen.items():
+            counts = stored.get((mart.name, pair))
+            if counts is None:
+                continue
             yield dg.AssetMaterialization(
                 table_key(mart),
                 partition=partition_key(pair, day) if pair else day.isoformat(),
@@ -180,15 +242,13 @@ def _events(
 
 
 def _results(
-    context: dg.AssetExecutionContext, outcomes: Sequence[runner.Outcome]
+    context: dg.AssetExecutionContext, builds: Sequence[_Build]
 ) -> Iterator[dg.AssetCheckResult]:
     """What became of the tests that this run is asked for."""
     specs = {spec.metadata[_UNIQUE_ID]: spec for spec in context.assets_def.check_specs}
-    for each in outcomes:
+    for each in runner.summed_up(chain.from_iterable(build.outcomes for build in builds)):
         spec = specs.get(each.unique_id)
         if spec is None or spec.key not in context.selected_asset_check_keys:
-            continue
-        if each.status == "skipped":  # Its model failed: that says it all.
             continue
         metadata: dict[str, Any] = {"count": each.failures}
         if each.sample:
@@ -210,9 +270,21 @@ def _as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _failure(failed: Sequence[runner.Outcome]) -> dg.Failure:
-    reasons = [f"{each.unique_id.rpartition('.')[2]}: {each.message}" for each in failed]
-    return dg.Failure("; ".join(reasons), allow_retries=False)
+def _failed(builds: Sequence[_Build]) -> dict[str, str]:
+    """Why, by pair; of the portfolio the pair is empty."""
+    return {
+        pair: "; ".join(f"{each.name}: {each.message}" for each in build.failed)
+        for build in builds
+        for pair in build.pairs
+        if build.failed
+    }
+
+
+def _failure(failed: Mapping[str, str]) -> dg.Failure:
+    """The end of a step in which something failed: says which pairs and marts, and why."""
+    reasons = [f"{pair} {reason}".strip() for pair, reason in list(failed.items())[:_SAMPLE]]
+    by_pair = {pair: reason for pair, reason in failed.items() if pair}
+    return dg.Failure("; ".join(reasons), metadata=by_pair, allow_retries=False)
 
 
 def _name(mart: TableSchema) -> str:

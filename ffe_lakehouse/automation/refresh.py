@@ -7,6 +7,7 @@ here. A run of dbt takes seconds, however little there is to do: so not at every
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import chain
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -86,8 +87,13 @@ def _marts(instance: dg.DagsterInstance, first: date, now: datetime) -> Iterator
     pairs, steps = list(instance.get_dynamic_partitions(ASSET_PAIR)), pair_marts()
     due = partial(attempt_due, instance, now)
     stale = stale_days(instance, steps, pairs, (first, now.date()), now, due, beyond=False)
-    for work in (stages(stale, steps, pairs) or [[]])[0]:
+    # No mart reads another, so that none has to wait.
+    for work in chain.from_iterable(stages(stale, steps, pairs)):
+        keys = work.box.keys
+        names = "+".join(step.name for step in work.steps)
         yield dg.RunRequest(
+            # Dagster wants to tell the runs of a tick apart.
+            run_key=f"{keys[0]}...{keys[-1]} {names}",
             asset_selection=work.keys,
             tags={
                 **work.box.tags,
@@ -100,6 +106,14 @@ def _marts(instance: dg.DagsterInstance, first: date, now: datetime) -> Iterator
 def _portfolio(
     clock: Callable[[], datetime], instance: dg.DagsterInstance
 ) -> Iterator[dg.RunRequest]:
-    now = clock()
-    for days in stale_portfolio(instance, get_settings().start_date, now.date(), now):
-        yield dg.RunRequest(tags={**days.tags, REQUESTED_AT_TAG: now.isoformat()})
+    now, start = clock(), get_settings().start_date
+    due = partial(attempt_due, instance, now)
+    for days in stale_portfolio(instance, start, now.date(), now, due):
+        yield dg.RunRequest(
+            run_key=f"{days.first}...{days.last}",
+            tags={
+                **days.tags,
+                ATTEMPT_TAG: str(days.attempt),
+                REQUESTED_AT_TAG: now.isoformat(),
+            },
+        )

@@ -214,18 +214,20 @@ def _print(evaluations: Sequence[dg.AssetCheckEvaluation], console: Console) -> 
             for name in sorted(names)
             if (table, name) in broken
         ]
-        partitions = len({evaluation.partition for evaluation in group})
-        overview.add_row(table, str(partitions), str(len(names)), ", ".join(marks) or "-")
+        # A test of a mart looks at all its days at once, and is of none of them.
+        partitions = len({evaluation.partition for evaluation in group} - {None})
+        looked_at = str(partitions or "-")
+        overview.add_row(table, looked_at, str(len(names)), ", ".join(marks) or "-")
     console.print(overview)
     for (table, name), found in sorted(broken.items()):
         for evaluation in found[:_SHOWN]:
             count = evaluation.metadata["count"].value
-            place = f"{table} {evaluation.partition}"
+            place = " ".join(filter(None, (table, evaluation.partition)))
             console.print(f"{evaluation.severity.value} {name} {place}: {count}")
             for line in _sample(evaluation).splitlines()[:_SHOWN]:
                 console.print(f"    {line}")
         if len(found) > _SHOWN:
-            console.print(f"    and {len(found) - _SHOWN} partitions more")
+            console.print(f"    and {len(found) - _SHOWN} more")
 
 
 def _worst(evaluations: Sequence[dg.AssetCheckEvaluation]) -> str:

@@ -7,13 +7,13 @@ seconds on imports and on reading the project.
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 from ffe_lakehouse.gold.scope import Scope, given
@@ -21,6 +21,7 @@ from ffe_lakehouse.schemas.gold import dbt_project
 
 _SILENT = ("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none")
 _SAMPLE = 20
+_WORSE = ("pass", "warn", "fail", "error")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Outcome:
         """Whether it is of a model, or else of a test."""
         return self.unique_id.startswith("model.")
 
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.unique_id.rpartition(".")[2]
+
 
 def prepare(home: Path) -> Path:
     """The folder of what dbt knows of the project, ``manifest.json`` included; made if need be.
@@ -59,14 +65,13 @@ def prepare(home: Path) -> Path:
     folder = home / _digest()
     if not folder.exists():
         home.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(dir=home, prefix="."))
-        result = dbtRunner().invoke(["parse", *_SILENT, *_paths(made)])
-        if not result.success:
-            raise RuntimeError(f"dbt cannot read {dbt_project()}: {result.exception}")
-        # Whole or not at all: several processes begin at once when the UI does.
-        with suppress(OSError):
-            made.rename(folder)
-        rmtree(made, ignore_errors=True)
+        with TemporaryDirectory(dir=home, prefix=".") as made:
+            result = dbtRunner().invoke(["parse", *_SILENT, *_paths(Path(made))])
+            if not result.success:
+                raise RuntimeError(f"dbt cannot read {dbt_project()}: {result.exception}")
+            # Whole or not at all: several processes begin at once when the UI does.
+            with suppress(OSError):
+                Path(made).rename(folder)
     return folder
 
 
@@ -92,6 +97,23 @@ def test(scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
     return _invoke("test", scope, models, folder)
 
 
+def summed_up(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Tests that ran, each once: of several runs of it, with all that they found."""
+    ran: dict[str, list[Outcome]] = {}
+    for each in outcomes:
+        # What is skipped is a test of a model that failed: that says it all.
+        if not each.is_model and each.status != "skipped":
+            ran.setdefault(each.unique_id, []).append(each)
+    return [
+        replace(
+            max(of_test, key=lambda each: _WORSE.index(each.status)),
+            failures=sum(each.failures for each in of_test),
+            sample=tuple(row for each in of_test for row in each.sample)[:_SAMPLE],
+        )
+        for of_test in ran.values()
+    ]
+
+
 def _invoke(command: str, scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
     options = [*_SILENT, *_paths(folder), "--no-write-json", "--select", *models]
     with given(scope):
@@ -100,16 +122,20 @@ def _invoke(command: str, scope: Scope, models: Iterable[str], folder: Path) -> 
         raise RuntimeError(f"dbt {command}: {result.exception}") from result.exception
     # What a command returns depends on the command: of these, a result for each node.
     results: Any = result.result
-    return [
-        Outcome(
-            each.node.unique_id,
-            str(each.status),
-            (each.message or "").strip(),
-            each.failures or 0,
-            _sample(scope, each.node.compiled_code) if each.failures else (),
-        )
-        for each in results
-    ]
+    try:
+        return [
+            Outcome(
+                each.node.unique_id,
+                str(each.status),
+                (each.message or "").strip(),
+                each.failures or 0,
+                _sample(scope, each.node.compiled_code) if each.failures else (),
+            )
+            for each in results
+        ]
+    finally:
+        # Else dbt-duckdb keeps what was loaded and computed in memory until the next command.
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
 
 def _sample(scope: Scope, query: str) -> tuple[dict[str, Any], ...]:
@@ -136,7 +162,7 @@ def _digest() -> str:
     """Another one as soon as a file of the project, or dbt itself, is another."""
     project = dbt_project()
     found = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')} {project}".encode())
-    for name in ("*.yml", "macros/**/*.sql", "models/**/*.*", "tests/**/*.sql"):
+    for name in ("*.yml", "macros/**/*.*", "models/**/*.*", "tests/**/*.*"):
         for file in sorted(project.glob(name)):
             found.update(f"{file.relative_to(project)}\0".encode() + file.read_bytes())
     return found.hexdigest()[:16]
