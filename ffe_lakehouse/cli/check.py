@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -19,9 +21,10 @@ from ffe_lakehouse.cli import options
 from ffe_lakehouse.cli.deriving import own_checks
 from ffe_lakehouse.cli.progress import Progress
 from ffe_lakehouse.clock import utc_now
+from ffe_lakehouse.derivation import is_stale, newest_read
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.letter_checks import OPEN_LETTERS
-from ffe_lakehouse.marts import Days, pair_marts, portfolio_marts
+from ffe_lakehouse.marts import Days, newest_of_portfolio, pair_marts, portfolio_marts
 from ffe_lakehouse.partitions import (
     ASSET_PAIR,
     contiguous,
@@ -37,7 +40,7 @@ from ffe_lakehouse.schemas import TableSchema, dead_letters, raw_candles
 from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse.silver_checks import checks_of
 from ffe_lakehouse.timeframes import TIMEFRAMES, Timeframe
-from ffe_lakehouse.watermarks import survey
+from ffe_lakehouse.watermarks import Known, survey
 
 _SHOWN = 5
 
@@ -154,21 +157,34 @@ def _look(box: Box, keys: Sequence[dg.AssetCheckKey]) -> _Look:
 def _marts(
     instance: dg.DagsterInstance, pairs: Sequence[str], days: tuple[date, date]
 ) -> Iterator[tuple[str, Box | Days, list[TableSchema]]]:
-    """The marts that were computed of these days, with the job that tests them."""
+    """The marts that were computed of these days, with the job that tests them.
+
+    What has come since is not wrong with them: days that are behind are left out.
+    """
     tables = [step.tables[0] for step in pair_marts()]
     places = key_texts(pairs, days_between(*days))
     known = survey(instance, table_key(tables[0]), places, utc_now())
+    newest = newest_read(instance, pair_marts()[0], pairs, *days).ravel()
     computed: dict[tuple[str, Timeframe], list[date]] = {}
-    for pair, day in (split_key(place) for place, each in known.items() if each.version):
+    for pair, day in map(split_key, _up_to_date(known, newest)):
         computed.setdefault((pair, TIMEFRAMES["1d"]), []).append(day)
     for box in plan(computed, instance.get_dynamic_partitions(ASSET_PAIR)):
         yield MARTS, box, tables
     tables = portfolio_marts()
     places = [day.isoformat() for day in days_between(*days)]
     known = survey(instance, table_key(tables[0]), places, utc_now())
-    of_portfolio = [split_key(place)[1] for place, each in known.items() if each.version]
-    for window in contiguous("", of_portfolio):
+    found = _up_to_date(known, newest_of_portfolio(instance, *days))
+    for window in contiguous("", (split_key(place)[1] for place in found)):
         yield PORTFOLIO, Days(window.first, window.last), tables
+
+
+def _up_to_date(known: Mapping[str, Known], newest: NDArray[np.int64]) -> list[str]:
+    """Partitions that were computed, and have seen all that they hang on."""
+    return [
+        place
+        for (place, each), number in zip(known.items(), newest.tolist(), strict=True)
+        if each.version and not is_stale(each, number)
+    ]
 
 
 def _tests(job: dg.JobDefinition, box: Box | Days, tables: Sequence[TableSchema]) -> _Look:

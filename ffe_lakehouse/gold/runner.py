@@ -116,13 +116,16 @@ def summed_up(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 def _invoke(command: str, scope: Scope, models: Iterable[str], folder: Path) -> list[Outcome]:
     options = [*_SILENT, *_paths(folder), "--no-write-json", "--select", *models]
-    with given(scope):
-        result = dbtRunner().invoke([command, *options])
-    if result.exception is not None:
-        raise RuntimeError(f"dbt {command}: {result.exception}") from result.exception
-    # What a command returns depends on the command: of these, a result for each node.
-    results: Any = result.result
     try:
+        with given(scope):
+            result = dbtRunner().invoke([command, *options])
+        error = result.exception
+        if error is not None and not isinstance(error, Exception):
+            raise error  # Somebody ends the run: dbt catches that, too.
+        if error is not None:
+            raise RuntimeError(f"dbt {command}: {error}") from error
+        # What a command returns depends on the command: of these, a result for each node.
+        results: Any = result.result
         return [
             Outcome(
                 each.node.unique_id,

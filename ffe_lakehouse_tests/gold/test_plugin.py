@@ -1,6 +1,7 @@
 """Between dbt's DuckDB and the lake: what is loaded, what is stored, and what is refused."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -196,6 +197,20 @@ def test_a_project_that_dbt_cannot_read_says_why_and_leaves_nothing(
     assert [*(tmp_path / "prepared").iterdir()] == []
 
 
+def started(gold: GoldLake, home: Path, program: str) -> "subprocess.Popen[str]":
+    """A process that computes marts, once it has said that it is ready."""
+    process = subprocess.Popen(  # noqa: S603 - this Python, and what stands here
+        [sys.executable, "-c", program, gold.lake.storage_path, str(gold.dbt), NAME],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FFE_HOME": str(home)},
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
 BUILDER = """
 import sys
 from datetime import date
@@ -224,18 +239,7 @@ def test_processes_that_build_at_the_same_time_do_not_get_in_each_other_s_way(
         for pair in ("BTCUSD", "ETHUSD", "SOLUSD"):
             gold.trade(number, 1.0, asset_pair=pair)
     gold.write()
-    places = (gold.lake.storage_path, str(gold.dbt), NAME)
-    builders = [
-        subprocess.Popen(  # noqa: S603 - this Python, and what stands above
-            [sys.executable, "-c", BUILDER, *places],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "FFE_HOME": str(tmp_path)},
-        )
-        for _ in range(2)
-    ]
-    assert [each.stdout.readline() for each in builders] == ["ready\n"] * 2
+    builders = [started(gold, tmp_path, BUILDER) for _ in range(2)]
     # The table does not exist yet, then they have different pairs, then the same.
     for pairs in (("BTCUSD", "ETHUSD"), ("SOLUSD", "SOLUSD")):
         for each, pair in zip(builders, pairs, strict=True):
@@ -251,3 +255,39 @@ def test_processes_that_build_at_the_same_time_do_not_get_in_each_other_s_way(
     ]
     # The one that was second with the same rows found them there.
     assert len(gold.lake.get_table_history(TABLE)) == 4
+
+
+INTERRUPTED = """
+import sys, time
+from datetime import date
+from pathlib import Path
+from ffe_lakehouse.gold import plugin
+from ffe_lakehouse.gold.runner import build
+from ffe_lakehouse.gold.scope import Scope
+from ffe_lakehouse.lake import DeltaLakeManager
+
+def load(*arguments, load=plugin.load):
+    sys.stdout.write("ready\\n")
+    sys.stdout.flush()
+    time.sleep(0.5)
+    return load(*arguments)
+
+plugin.load = load
+lake, folder, name = sys.argv[1:]
+build(Scope(DeltaLakeManager(lake), date(2024, 1, 4)), [name], Path(folder))
+"""
+"""Says when it is in the middle of it."""
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_a_run_and_is_no_failure_of_a_mart(
+    gold: GoldLake, tmp_path: Path
+) -> None:
+    gold.trade(0, 1.0)
+    gold.write()
+    process = started(gold, tmp_path, INTERRUPTED)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT, said
+    assert "RuntimeError" not in said
+    assert not gold.lake.table_exists(TABLE)
