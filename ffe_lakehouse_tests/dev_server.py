@@ -16,7 +16,7 @@ from typing import TypeVar
 import psutil
 
 FFE = Path(sys.executable).with_name("ffe")
-PATIENCE = 90.0
+PATIENCE = 300.0
 """Seconds until something must be there that is waited for."""
 
 T = TypeVar("T")
