@@ -72,7 +72,7 @@ def measured(home: Path, years: int) -> Iterator[Row]:
     lake = DeltaLakeManager(home / "lake")
     store(lake, first, LAST)
     report(first, LAST)
-    trades = lake.read_table(TRADE_LIFECYCLE.name, columns=["trade_id"]).num_rows
+    trades = lake.read(TRADE_LIFECYCLE.name, columns=["trade_id"]).num_rows
     whole = f"{len(PAIRS)} pairs x {years} years, {trades:,} trades"
     # The first use of Gold in a new home also has dbt read its project.
     ffe("backfill", *days(first, first), "--layers", "gold")

@@ -91,7 +91,7 @@ def without_dagster(folder: Path, shared: Path) -> Iterator[Row]:
     rows = ingest(FilesProvider(folder), lake, window, batch_days=30)
     ours = rows / (time.perf_counter() - begun)
     yield f"fetch to commit without Dagster, {rows:,} real bars", f"{ours:,.0f} rows/s", "500,000"
-    table = lake.read_table(raw_candles(MINUTE).name)
+    table = lake.read(raw_candles(MINUTE).name)
     begun = time.perf_counter()
     write_deltalake(
         folder / "bare",
@@ -118,7 +118,7 @@ def reading(folder: Path, _: Path) -> Iterator[Row]:
     where = Where(("LTCUSD",), day, day + timedelta(days=1))
 
     def open_and_read() -> None:
-        DeltaLakeManager(folder).read_table(schema.name, where)
+        DeltaLakeManager(folder).read(schema.name, where)
 
     figure = f"{median_seconds(open_and_read) * 1000:.0f} ms"
     yield f"one (pair, day) of {rows:,} rows, table opened anew", figure, "50 ms"

@@ -97,7 +97,7 @@ def transforms(folder: Path, _: int) -> Iterator[Row]:
                 raise stored.error
 
     seconds = timed(lambda: derive(UNIFY, unify_days)) + timed(lambda: derive(ENRICH, enrich_days))
-    fused = lake.read_table(MARKET_DATA_UNIFIED.name, columns=CARRIED)
+    fused = lake.read(MARKET_DATA_UNIFIED.name, columns=CARRIED)
     of_pair = [fused.slice(start, bars.num_rows) for start in range(0, rows, bars.num_rows)]
     alone = min(timed(lambda: [indicators(each) for each in of_pair]) for _ in range(3))
     whole = min(
@@ -173,7 +173,7 @@ def go_back(folder: Path, span: list[date], most: int) -> None:
     where = Where(None, day_start(span[0]), day_start(span[-1] + ONE_DAY))
     for name, schema in tables.items():
         if schema.time_column == "timestamp":
-            rows = lake.read_table(name, where)
+            rows = lake.read(name, where)
             for shift in shifts:
                 lake.append(schema, moved(schema, rows, shift))
     remember(folder, span, shifts)

@@ -175,7 +175,7 @@ class _Bars:
     def read(cls, timeframe: Timeframe, window: PairDays, lake: DeltaLakeManager) -> "_Bars":
         schema = raw_candles(timeframe)
         where = Where((window.pair,), window.start - _BEFORE, window.end)
-        table = lake.read_table(schema.name, where)
+        table = lake.read(schema.name, where)
         newest = newest_versions(table, schema.key).sort_by(_BY_VENDOR).to_pandas()
         rows = table.filter(pc.field("timestamp") >= pa.scalar(window.start, TIMESTAMP))
         return cls(timeframe, window, rows.to_pandas(), newest)

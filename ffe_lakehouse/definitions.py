@@ -2,12 +2,14 @@
 
 import warnings
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
 from ffe_lakehouse.assets.bronze import bronze_assets
 from ffe_lakehouse.assets.closings import closings_asset
 from ffe_lakehouse.assets.derivations import derived_assets
+from ffe_lakehouse.assets.maintenance import maintenance_assets
 from ffe_lakehouse.assets.news import news_assets
 from ffe_lakehouse.assets.quality import quality_assets
 from ffe_lakehouse.assets.records import record_assets
@@ -31,6 +33,7 @@ from ffe_lakehouse.automation.jobs import (
 )
 from ffe_lakehouse.automation.landing import landing, landing_sensor
 from ffe_lakehouse.automation.landing_records import records
+from ffe_lakehouse.automation.maintenance import maintenance_jobs, maintenance_schedules
 from ffe_lakehouse.automation.refresh import mart_schedules
 from ffe_lakehouse.checks import bronze_checks
 from ffe_lakehouse.io_manager import DeltaIOManager
@@ -64,12 +67,25 @@ def _gold() -> dg.Definitions:
     )
 
 
+def _spark() -> dict[str, Any]:
+    """With ``FFE_ENGINE=spark`` its session, for assets of your own."""
+    settings = get_settings()
+    if settings.engine != "spark":
+        return {}
+    from dagster_pyspark import LazyPySparkResource
+
+    from ffe_lakehouse.lake.spark import spark_settings
+
+    found = spark_settings(settings.spark_conf, settings.spark_master)
+    return {"pyspark": LazyPySparkResource(spark_config=found)}
+
+
 def below_gold() -> dg.Definitions:
     """Bronze, Silver, and what keeps them loaded."""
     settings = get_settings()
     nightly = daily_policy(timedelta(minutes=settings.daily_sla_minutes))
     computed = [*bronze_assets(), *derived_assets(), *quality_assets(nightly)]
-    tidying = housekeeping_job()
+    tidying, upkeep = housekeeping_job(), maintenance_jobs()
     return dg.Definitions(
         assets=[
             *computed,
@@ -77,6 +93,7 @@ def below_gold() -> dg.Definitions:
             *record_assets(),
             closings_asset(),
             *reference_assets(),
+            *maintenance_assets(),
         ],
         asset_checks=[
             *bronze_checks(),
@@ -89,8 +106,13 @@ def below_gold() -> dg.Definitions:
         jobs=[
             *(ingestion, processing, historical, checking(), daily, news),
             *(landing, records, simulated_engine, dlq_replay, tidying),
+            *upkeep,
         ],
-        schedules=[daily_schedule(), housekeeping_schedule(tidying)],
+        schedules=[
+            daily_schedule(),
+            housekeeping_schedule(tidying),
+            *maintenance_schedules(upkeep),
+        ],
         sensors=[
             incremental_load_sensor(),
             derivation_sensor(),
@@ -98,8 +120,12 @@ def below_gold() -> dg.Definitions:
             *alert_sensors(),
         ],
         resources={
+            **_spark(),
             "io_manager": DeltaIOManager(
-                storage_path=settings.lake_uri, compression=settings.compression
+                storage_path=settings.lake_uri,
+                storage_options=settings.storage_options,
+                compression=settings.compression,
+                durable=settings.durable_writes,
             ),
         },
         # One process a run: a process a step costs three seconds, and a step needs less.

@@ -228,7 +228,7 @@ def _stored(
     if not lake.table_exists(name):
         return dict.fromkeys(pairs, np.array([], dtype="datetime64[us]"))
     start, end = min(w.start for w in windows), max(w.end for w in windows)
-    bars = lake.read_table(name, Where(pairs, start, end), ["asset_pair", "timestamp"])
+    bars = lake.read(name, Where(pairs, start, end), ["asset_pair", "timestamp"])
     return {
         pair: bars.filter(pc.field("asset_pair") == pair)["timestamp"].to_numpy() for pair in pairs
     }

@@ -129,7 +129,7 @@ def commits(lake: DeltaLakeManager, name: str, limit: int | None = None) -> list
     Raises:
         InputError: The table was never written.
     """
-    return [_commit(entry) for entry in lake.get_table_history(name, limit)]
+    return [_commit(entry) for entry in lake.history(name, limit)]
 
 
 def _commit(entry: Mapping[str, Any]) -> Commit:

@@ -43,13 +43,16 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     storage_path: str
     storage_options: dict[str, str] = Field(default_factory=dict)
     compression: str = "zstd"
+    durable: bool = True
     _lake: DeltaLakeManager | None = PrivateAttr(default=None)
 
     @property
     def lake(self) -> DeltaLakeManager:
         """The lake itself, for what is no asset output."""
         if self._lake is None:
-            self._lake = DeltaLakeManager(self.storage_path, self.storage_options, self.compression)
+            self._lake = DeltaLakeManager(
+                self.storage_path, self.storage_options, self.compression, durable=self.durable
+            )
         return self._lake
 
     def write_changes(
@@ -96,7 +99,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         where = Where()
         if context.has_asset_partitions:
             where = _where(_box(context.asset_partition_keys))
-        rows = self.lake.read_table(schema.name, where, newest=bool(schema.values))
+        rows = self.lake.read(schema.name, where, newest=bool(schema.values))
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _writer(self, mode: str, where: Where, context: dg.OutputContext) -> Any:

@@ -107,9 +107,7 @@ def members(lake: DeltaLakeManager, index: str, as_of: date) -> list[str]:
         InputError: There is no such index, or nothing is known of it so early.
     """
     name = INDEX_MEMBERSHIP.name
-    stays = (
-        lake.read_table(name) if lake.table_exists(name) else INDEX_MEMBERSHIP.arrow.empty_table()
-    )
+    stays = lake.read(name) if lake.table_exists(name) else INDEX_MEMBERSHIP.arrow.empty_table()
     known = stays.filter(pc.equal(stays["index_name"], index))
     if not known.num_rows:
         there = ", ".join(sorted(stays["index_name"].unique().to_pylist())) or "none yet"

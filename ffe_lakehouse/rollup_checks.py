@@ -134,7 +134,7 @@ def _read(
     if not lake.table_exists(schema.name):
         return schema.arrow.empty_table().select(_COLUMNS)
     where = Where((window.pair,), window.start - before, window.end)
-    return lake.read_table(schema.name, where, _COLUMNS, newest=True)
+    return lake.read(schema.name, where, _COLUMNS, newest=True)
 
 
 def _whole_days(records: Mapping[str, dg.EventLogRecord], vendor: str) -> NDArray[np.datetime64]:

@@ -88,6 +88,20 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("data"), description="Where the lake and Dagster's memory live.")
     storage_path: str | None = Field(None, description="Root of the lake; default HOME/lake.")
+    storage_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Of an object store, handed to delta-rs; by default AWS_* and the like.",
+    )
+    durable_writes: bool = Field(
+        True, description="On local disk, a write is done when it would survive a power cut."
+    )
+    engine: Literal["delta_rs", "spark"] = Field(
+        "delta_rs", description="What does the work: this process, or a Spark cluster."
+    )
+    spark_master: str = Field("local[2]", description="Which cluster: yarn, k8s://…, spark://….")
+    spark_conf: dict[str, str] = Field(
+        default_factory=dict, description="Settings of Spark that go before those of the lakehouse."
+    )
     start_date: date = Field(date(2015, 1, 1), description="The first day that can be loaded.")
     settlement_minutes: float = Field(
         15.0,
@@ -213,6 +227,11 @@ class Settings(BaseSettings):
         " raises a warning. Natural logarithm: 0.5 is +65 % or -39 %.",
     )
     equity_calendar: str = Field("XNYS", description="exchange_calendars code for equities.")
+    vacuum_hours: float = Field(
+        720.0,
+        ge=168,
+        description="Files that were replaced so long ago are deleted: so far time travel goes.",
+    )
     compression: Literal["zstd", "snappy", "gzip", "uncompressed"] = "zstd"
 
     max_in_flight: int = Field(5, ge=1, description="Requests that wait for an answer at once.")

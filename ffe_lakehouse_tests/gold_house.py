@@ -126,11 +126,11 @@ class GoldHouse:
 
     def rows(self, table: TableSchema) -> pa.Table:
         """A table as it is stored, in the order of its key."""
-        return self.lake.read_table(table.name)
+        return self.lake.read(table.name)
 
     def commits(self, table: TableSchema) -> list[dict[str, object]]:
         """What was committed to a table since it was made, newest first."""
-        return self.lake.get_table_history(table.name)[:-1]
+        return self.lake.history(table.name)[:-1]
 
 
 @contextmanager

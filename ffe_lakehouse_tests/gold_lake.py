@@ -198,7 +198,7 @@ class GoldLake:
 
     def read(self, mart: str) -> list[dict[str, Any]]:
         """All rows of a mart as they are stored, without the columns of the partition."""
-        rows = self.lake.read_table(f"gold/{mart}").to_pylist()
+        rows = self.lake.read(f"gold/{mart}").to_pylist()
         places = ("partition_date", "partition_asset_pair", "storage_period")
         return [{k: v for k, v in row.items() if k not in places} for row in rows]
 

@@ -106,7 +106,7 @@ class SilverLakehouse:
 
     def silver(self, names: Iterable[str]) -> dict[str, pa.Table]:
         """Tables by name, in their order."""
-        return {name: self.lake.read_table(name) for name in names}
+        return {name: self.lake.read(name) for name in names}
 
 
 def between(candles: pa.Table, start: datetime, end: datetime) -> pa.Table:

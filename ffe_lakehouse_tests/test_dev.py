@@ -62,7 +62,7 @@ class Home:
         """How many rows these tables have."""
         lake = DeltaLakeManager(get_settings().lake_uri)
         return sum(
-            lake.read_table(table.name, columns=["timestamp"]).num_rows
+            lake.read(table.name, columns=["timestamp"]).num_rows
             for table in tables
             if lake.table_exists(table.name)
         )

@@ -68,11 +68,11 @@ class Desk:
 
     def bars(self) -> pa.Table:
         """All of Bronze but for the random id of the write."""
-        return self.lake.read_table(BRONZE.name).drop_columns("_ingestion_id")
+        return self.lake.read(BRONZE.name).drop_columns("_ingestion_id")
 
     def letters(self) -> list[dict[str, object]]:
         """All dead letters."""
-        return self.lake.read_table(LETTERS.name).to_pylist()
+        return self.lake.read(LETTERS.name).to_pylist()
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_revised_bars_are_one_more_version_and_the_history_stays(desk: Desk) -> 
     [report] = desk.load(Scripted((raw(START, 24, open=opens), day(1))), 0)
     assert (report.written, report.revised, report.unchanged, report.versions) == (1, 1, 23, 25)
     known = {
-        moment: desk.lake.read_table(BRONZE.name, Where(known_on=moment))["open"].to_pylist()
+        moment: desk.lake.read(BRONZE.name, Where(known_on=moment))["open"].to_pylist()
         for moment in (then, desk.now)
     }
     assert known == {then: [100.0] * 24, desk.now: opens}

@@ -47,9 +47,9 @@ def load(folder: Path) -> list[DayReport]:
 def test_every_row_names_the_vendor_that_answered_it(tmp_path: Path) -> None:
     load(tmp_path)
     lake = DeltaLakeManager(tmp_path)
-    bars = lake.read_table(raw_candles(HOUR).name)["source_provider"].to_pylist()
+    bars = lake.read(raw_candles(HOUR).name)["source_provider"].to_pylist()
     assert Counter(bars) == {"one": 36, "other": 11}
-    letters = lake.read_table(dead_letters(HOUR).name)["source_provider"].to_pylist()
+    letters = lake.read(dead_letters(HOUR).name)["source_provider"].to_pylist()
     assert letters == ["other"]
 
 

@@ -63,7 +63,7 @@ class Desk:
 
     def rows(self, name: str, where: Where = Where()) -> list[tuple[str, datetime, float]]:  # noqa: B008
         """Facts of a table."""
-        return facts(self.io.lake.read_table(name, where))
+        return facts(self.io.lake.read(name, where))
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_an_overwrite_without_partitions_is_refused(desk: Desk) -> None:
 
 def test_a_commit_says_which_run_and_partitions_it_belongs_to(desk: Desk) -> None:
     result = desk.run(writer("overwrite", partitions_of), ("BRK.B", "BTCUSD"), (0, 2))
-    newest = desk.io.lake.get_table_history(SILVER.name, 1)[0]
+    newest = desk.io.lake.history(SILVER.name, 1)[0]
     assert newest["dagster/run_id"] == result.run_id
     assert newest["dagster/asset_key"] == SILVER.name
     assert newest["dagster/partitions"] == "BRK.B,BTCUSD|2024-01-01...2024-01-03"

@@ -83,7 +83,7 @@ class Installation:
         found = {}
         for schema in (*BRONZE, *LETTERS):
             names = [name for name in schema.arrow.names if name not in ITS_RUN]
-            rows = lake.read_table(schema.name, columns=names)
+            rows = lake.read(schema.name, columns=names)
             found[schema.name] = rows.sort_by([(name, "ascending") for name in schema.key])
         return found
 

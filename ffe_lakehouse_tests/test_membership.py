@@ -49,7 +49,7 @@ class Library:
 
     def rows(self) -> list[tuple[str, date, date | None]]:
         """Symbol, added and removed of every stay."""
-        stays = self.lake.read_table(INDEX_MEMBERSHIP.name).to_pylist()
+        stays = self.lake.read(INDEX_MEMBERSHIP.name).to_pylist()
         return [(stay["symbol"], stay["added"], stay["removed"]) for stay in stays]
 
 
@@ -81,12 +81,12 @@ def test_who_comes_back_has_a_second_stay(library: Library) -> None:
 def test_the_same_list_changes_nothing_also_out_of_its_turn(library: Library) -> None:
     library.load(0, "AAPL", "MSFT")
     library.load(5, "MSFT")
-    before = library.lake.read_table(INDEX_MEMBERSHIP.name)
+    before = library.lake.read(INDEX_MEMBERSHIP.name)
     for number, symbols in ((0, ("MSFT", "AAPL")), (3, ("AAPL", "MSFT")), (5, ("MSFT",))):
         change = library.load(number, *symbols)
         assert (change.members, change.added, change.removed) == (len(symbols), [], [])
-    assert library.lake.read_table(INDEX_MEMBERSHIP.name).equals(before)
-    assert len(library.lake.get_table_history(INDEX_MEMBERSHIP.name)) == 3
+    assert library.lake.read(INDEX_MEMBERSHIP.name).equals(before)
+    assert len(library.lake.history(INDEX_MEMBERSHIP.name)) == 3
 
 
 def test_another_list_of_the_same_day_takes_the_place_of_the_first(library: Library) -> None:
@@ -99,7 +99,7 @@ def test_another_list_of_the_same_day_takes_the_place_of_the_first(library: Libr
         ("MSFT", day(0), None),
         ("NVDA", day(5), None),
     ]
-    stays = library.lake.read_table(INDEX_MEMBERSHIP.name).to_pylist()
+    stays = library.lake.read(INDEX_MEMBERSHIP.name).to_pylist()
     known = {stay["symbol"]: stay["recorded_at"] for stay in stays}
     assert known == {"AAPL": NOW, "MSFT": library.now, "NVDA": NOW}
 

@@ -125,7 +125,7 @@ def test_no_day_is_told_to_be_more_final_than_it_was(
         now += timedelta(hours=later)
         there = set()
         if loader.lake.table_exists(raw_candles(FOUR).name):
-            times = loader.lake.read_table(raw_candles(FOUR).name, columns=["timestamp"])
+            times = loader.lake.read(raw_candles(FOUR).name, columns=["timestamp"])
             there = set(times["timestamp"].to_numpy().astype("M8[us]").tolist())
         for day, finality in loader.recollect(now).items():
             was = CLOSED_AS.get(loader.versions.get(day, "").partition(":")[0], UNTOLD)

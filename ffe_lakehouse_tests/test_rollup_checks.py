@@ -67,7 +67,7 @@ class Desk:
         """Append a version of a bar of BTCUSD with other values."""
         schema = raw_candles(TIMEFRAMES[code])
         where = Where(("BTCUSD",), day_start(day), day_start(day + DAY))
-        bar = self.io.lake.read_table(schema.name, where, newest=True).slice(row, 1)
+        bar = self.io.lake.read(schema.name, where, newest=True).slice(row, 1)
         later = bar["_extracted_at"][0].as_py() + DAY
         (told,) = bar.to_pylist()
         revised = [told | values | {"_extracted_at": later}]
@@ -143,7 +143,7 @@ def test_the_simulated_vendor_agrees_with_itself_in_all_timeframes(desk: Desk) -
 def test_a_broken_coarse_bar_is_named_with_both_values_and_only_it(desk: Desk) -> None:
     desk.load(*TIMEFRAMES)
     schema = raw_candles(TIMEFRAMES["1h"])
-    right = desk.io.lake.read_table(schema.name).slice(9, 1).to_pylist()[0]
+    right = desk.io.lake.read(schema.name).slice(9, 1).to_pylist()[0]
     desk.revise("1h", 9, high=right["high"] * 1.01, volume=right["volume"] * 2)
     found = desk.prove()
     assert broken(found) == {"1h": ["BTCUSD|2024-01-05"]}

@@ -114,7 +114,7 @@ def bars_told(
     against = Counter(against_their_day(still_open)["partition_date"].to_pylist())
     columns = ["timestamp", *PRICES, "source_provider", "_extracted_at", "partition_date"]
     where = Where((pair,), day_start(loaded[0].day), day_start(loaded[-1].day + ONE_DAY))
-    bars = lake.read_table(raw_candles(timeframe).name, where, columns)
+    bars = lake.read(raw_candles(timeframe).name, where, columns)
     for told in loaded:
         of_day = bars.filter(pc.field("partition_date") == told.day)
         if told.said(_ROWS) == of_day.num_rows:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ffe_lakehouse.assets.derived import Batch
 from ffe_lakehouse.derivation import Derived, Upstream
 from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake.configured import spark_engine
 from ffe_lakehouse.schemas import TableSchema, raw_candles
 from ffe_lakehouse.schemas.reconciliation import PROVIDER_RECONCILIATION
 from ffe_lakehouse.schemas.silver import (
@@ -49,6 +50,10 @@ def unify_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
 def enrich_days(lake: DeltaLakeManager, batch: Batch) -> Sequence[pa.Table]:
     """The bars with their indicators, from as far back as they need."""
     start, end = batch.start, batch.end
+    if get_settings().engine == "spark":
+        from ffe_lakehouse.spark_silver import enrich_pairs
+
+        return [enrich_pairs(spark_engine(), lake, batch.pairs, start, end)]
     enriched = [MARKET_DATA_ENRICHED.arrow.empty_table()]
     for timeframe in _ALL:
         where = Where(
@@ -78,7 +83,7 @@ def read(
     if not lake.table_exists(schema.name):
         rows = schema.arrow.empty_table()
         return rows.select(columns) if columns else rows
-    return lake.read_table(schema.name, where, columns)
+    return lake.read(schema.name, where, columns)
 
 
 def by_pair(rows: pa.Table) -> dict[str, pa.Table]:

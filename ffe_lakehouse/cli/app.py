@@ -12,6 +12,7 @@ from ffe_lakehouse.cli import (
     dlq,
     doctor,
     gaps,
+    lake,
     land,
     legacy,
     pairs,
@@ -51,6 +52,10 @@ app.command()(dev.dev)
 app.command()(tables.read)
 app.command()(tables.tables)
 app.command()(tables.history)
+app.command()(lake.optimize)
+app.command()(lake.vacuum)
+app.command()(lake.restore)
+app.command()(lake.delete)
 app.command("watermarks")(status.show_watermarks)
 app.command()(gaps.gaps)
 app.command()(check.check)

@@ -11,9 +11,9 @@ from ffe_lakehouse.cli import dlq_replay, options
 from ffe_lakehouse.cli.dlq_letters import all_letters, count_letters
 from ffe_lakehouse.cli.dlq_replay import chosen_days, reason_codes
 from ffe_lakehouse.dead_letters import export, open_letters, read_closings
-from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake import Where
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.output import cell, grid, json_text
-from ffe_lakehouse.settings import get_settings
 
 app = typer.Typer(name="dlq", help="The records that were refused, and why.", no_args_is_help=True)
 
@@ -143,7 +143,7 @@ def _letters(
     table: str | None, timeframes: str | None, where: Where, reason: str | None, open_only: bool
 ) -> tuple[pa.Table, pa.Table]:
     """The letters that are meant, and all closings of their pairs and days."""
-    lake = DeltaLakeManager(get_settings().lake_uri)
+    lake = open_lake()
     letters = all_letters(lake, table, timeframes, where, reason_codes(reason))
     closings = read_closings(lake, where)
     return (open_letters(letters, closings) if open_only else letters), closings

@@ -108,7 +108,7 @@ def _of_records(lake: DeltaLakeManager, name: str, where: Where) -> pa.Table:
     if not lake.table_exists(schema.name):
         return _SHAPE.empty_table()
     # Not every letter has a pair, so the table is not laid out by it.
-    letters = lake.read_table(schema.name, replace(where, pairs=None))
+    letters = lake.read(schema.name, replace(where, pairs=None))
     if where.pairs is not None:
         letters = letters.filter(pc.is_in(letters["asset_pair"], pa.array(where.pairs)))
     return _shaped(letters, pa.repeat(name, letters.num_rows))

@@ -21,7 +21,8 @@ from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.dead_letters import open_letters, read_closings, read_letters
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
-from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake import Where
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.output import grid, json_text
 from ffe_lakehouse.partitions import ONE_DAY, check_range, day_start, table_key
 from ffe_lakehouse.planning import Box
@@ -181,7 +182,7 @@ def _close(
         mapping=mapping,
     )
     check_request(config)
-    lake = DeltaLakeManager(get_settings().lake_uri)
+    lake = open_lake()
     letters = read_letters(lake, wanted, where, config.reasons)
     letters = open_letters(letters, read_closings(lake, where))
     outcomes: list[Outcome] = []

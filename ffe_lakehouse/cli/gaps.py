@@ -18,6 +18,7 @@ from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.gaps import CLASSES, Gap, Grid, Slot, States, days_to_ask, look
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.lake import DeltaLakeManager
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.output import grid as table
 from ffe_lakehouse.partitions import ASSET_PAIR, PairDays, table_key
 from ffe_lakehouse.planning import plan
@@ -65,7 +66,7 @@ def gaps(
     if provider is not None:
         provider_config(provider)  # A wrong one stops the command even if nothing is to be asked.
     console = options.console(stderr=as_json)
-    lake = DeltaLakeManager(get_settings().lake_uri)
+    lake = open_lake()
     with open_instance(get_settings()) as instance:
         pairs = options.known_pairs(instance, assets)
 

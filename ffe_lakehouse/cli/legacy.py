@@ -9,7 +9,7 @@ from ffe_lakehouse.cli import options
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
-from ffe_lakehouse.lake import DeltaLakeManager
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.legacy import Claim, import_letters, read_claims
 from ffe_lakehouse.output import grid
 from ffe_lakehouse.partitions import table_key
@@ -29,8 +29,8 @@ def import_legacy(
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: name the one that holds the engine's data")
-    settings, console = get_settings(), options.console()
-    files = import_letters(DeltaLakeManager(settings.lake_uri), folder)
+    console = options.console()
+    files = import_letters(open_lake(), folder)
     claims = [
         claim for path in sorted(folder.rglob("watermarks.json")) for claim in read_claims(path)
     ]

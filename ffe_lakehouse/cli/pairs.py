@@ -12,7 +12,7 @@ from ffe_lakehouse.cli import options
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
-from ffe_lakehouse.lake import DeltaLakeManager
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.membership import index_name, load_index
 from ffe_lakehouse.membership import members as index_members
 from ffe_lakehouse.output import grid, json_text
@@ -59,7 +59,7 @@ def list_pairs(
     wanted = None
     if index is not None:
         day = options.day(as_of) if as_of is not None else utc_now().date()
-        lake = DeltaLakeManager(settings.lake_uri)
+        lake = open_lake()
         wanted = index_members(lake, index_name(index), day)
     with open_instance(settings) as instance:
         pairs = members(instance, settings, wanted)
@@ -120,7 +120,7 @@ def load(
     settings = get_settings()
     with open_instance(settings) as instance:
         if index or name is not None:
-            lake = DeltaLakeManager(settings.lake_uri)
+            lake = open_lake()
             typer.echo(load_index(instance, lake, index_name(name or file.stem), symbols, day))
         _enrol(instance, symbols, first, vendor)
 

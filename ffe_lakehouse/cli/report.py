@@ -9,7 +9,7 @@ import typer
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake import DeltaLakeManager
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.output import size, whole_file
 from ffe_lakehouse.settings import get_settings
 
@@ -42,7 +42,7 @@ def report(
     from ffe_lakehouse.report.excerpts import Period, chosen_pairs, read
     from ffe_lakehouse.report.page import render
 
-    lake = DeltaLakeManager(get_settings().lake_uri)
+    lake = open_lake()
     wanted = [symbol.name for symbol in options.symbols(assets)] if assets is not None else None
     excerpts = read(lake, chosen_pairs(lake, wanted), Period(first, last))
     page = render(excerpts, utc_now()).encode()

@@ -10,7 +10,8 @@ import typer
 from ffe_lakehouse.cli import options
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.inventory import commits, summarize, table_name
-from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake import Where
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.lake.tables import table_schema
 from ffe_lakehouse.output import GAP, cell, grid, json_text, row_writer, size
 from ffe_lakehouse.partitions import day_start
@@ -83,7 +84,7 @@ def read(
         timeframes=_timeframes(timeframes, schema),
     )
     _check_stretch(where, schema)
-    rows = DeltaLakeManager(get_settings().lake_uri).read_table(
+    rows = open_lake().read(
         schema.name,
         where,
         [*wanted, *(name for name in schema.key if name not in wanted)] if wanted else None,
@@ -168,7 +169,7 @@ def tables(as_json: options.AsJson = False) -> None:
     newest time (UTC).
     """
     settings = get_settings()
-    found = summarize(DeltaLakeManager(settings.lake_uri))
+    found = summarize(open_lake())
     if as_json:
         typer.echo(json_text(found))
         return
@@ -204,7 +205,7 @@ def history(
     `files` counts the data files that came (+) and went (-). --json has the run ids in full.
     """
     name = table_name(table)
-    found = commits(DeltaLakeManager(get_settings().lake_uri), name, limit)
+    found = commits(open_lake(), name, limit)
     if as_json:
         typer.echo(json_text(found))
         return

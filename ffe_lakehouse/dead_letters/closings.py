@@ -48,7 +48,7 @@ def read_closings(lake: DeltaLakeManager, where: Where | None = None) -> pa.Tabl
     """The closings of letters of these pairs and days: rows by ``schemas.CLOSINGS``."""
     if not lake.table_exists(CLOSINGS.name):
         return CLOSINGS.arrow.empty_table()
-    return lake.read_table(CLOSINGS.name, where or Where())
+    return lake.read(CLOSINGS.name, where or Where())
 
 
 def open_letters(letters: pa.Table, closings: pa.Table) -> pa.Table:

@@ -52,7 +52,7 @@ def read_letters(
     names = [dead_letters(timeframe).name for timeframe in timeframes]
     letters = pa.concat_tables(
         [dead_letters(TIMEFRAMES["1d"]).arrow.empty_table()]
-        + [lake.read_table(name, where or Where()) for name in names if lake.table_exists(name)]
+        + [lake.read(name, where or Where()) for name in names if lake.table_exists(name)]
     )
     return having(letters, reasons).sort_by(
         [("_extracted_at", "descending"), ("timestamp", "descending"), ("letter_id", "ascending")]

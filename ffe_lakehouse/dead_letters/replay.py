@@ -99,7 +99,7 @@ def replay(
     written = np.zeros(letters.num_rows, dtype=bool)
     # Without values to compare, nothing that is known is revised.
     written[chosen.to_numpy()] = write(replace(schema, values=()), rows, days).written
-    stored = lake.read_table(schema.name, days, _BAR)
+    stored = lake.read(schema.name, days, _BAR)
     there = np.zeros(letters.num_rows, dtype=bool)
     there[bars.join(stored, _BAR, join_type="left semi")["row"].to_numpy()] = True
     there &= ~written

@@ -91,7 +91,7 @@ def _show_stored(cursor: duckdb.DuckDBPyConnection) -> None:
     for name, mart in marts().items():
         rows = mart.arrow.empty_table()
         if scope.lake.table_exists(mart.name):
-            rows = scope.lake.read_table(mart.name, scope.written(mart))
+            rows = scope.lake.read(mart.name, scope.written(mart))
         columns = ", ".join(column.name for column in mart.columns if column not in DERIVED)
         cursor.register("stored", rows)
         # Names of our own YAML.

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ffe_lakehouse.clock import utc_now
 from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake.configured import open_lake
 from ffe_lakehouse.lake.where import whole_days
 from ffe_lakehouse.schemas import TableSchema
 from ffe_lakehouse.settings import get_settings
@@ -83,7 +84,5 @@ def given(scope: Scope) -> Iterator[Scope]:
 def current() -> Scope:
     """The scope of this run: what was given, or else the whole lake, up to today."""
     if not _given:
-        settings = get_settings()
-        lake = DeltaLakeManager(settings.lake_uri, compression=settings.compression)
-        _given.append(Scope(lake, utc_now().date(), commit={"by": "dbt"}))
+        _given.append(Scope(open_lake(), utc_now().date(), commit={"by": "dbt"}))
     return _given[-1]

@@ -44,7 +44,7 @@ def _of_the_lake(scope: Scope, name: str, columns: list[str]) -> pa.Table:
     schema = table_schema(name)
     if not scope.lake.table_exists(name):
         return schema.arrow.empty_table()
-    return scope.lake.read_table(name, scope.read(schema), columns, newest=bool(schema.values))
+    return scope.lake.read(name, scope.read(schema), columns, newest=bool(schema.values))
 
 
 def _pairs(scope: Scope) -> pa.Table:

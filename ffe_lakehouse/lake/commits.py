@@ -9,6 +9,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
+from ffe_lakehouse.lake.object_store import explained
+
 # 64 parallel rewrites of disjoint partitions: one failed with the default 15, none with 50.
 _COMMIT_RETRIES = 50
 _ATTEMPTS = 20
@@ -42,11 +44,17 @@ def transactions(table: DeltaTable, turns: Iterable[str]) -> list[Transaction]:
     return [Transaction(name, (table.transaction_version(name) or 0) + 1) for name in turns]
 
 
-def retried(attempt: Callable[[], T]) -> T:
-    """Run ``attempt``, which starts from a fresh snapshot, until nobody was faster."""
+def retried(attempt: Callable[[], T], place: str = "") -> T:
+    """Run ``attempt``, which starts from a fresh snapshot, until nobody was faster.
+
+    Args:
+        attempt: Writes to a table; called again if another writer committed first.
+        place: Address of the table, for the errors of an object store.
+    """
     for remaining in reversed(range(_ATTEMPTS)):
         try:
-            return attempt()
+            with explained(place):
+                return attempt()
         except CommitFailedError:
             if not remaining:
                 raise

@@ -28,16 +28,28 @@ def as_arrow(schema: TableSchema, rows: pd.DataFrame | pa.Table) -> pa.Table:
         extra = [name for name in schema.arrow.names if given.count(name) > 1]
         extra = [name for name in given if name not in schema.arrow.names] + extra
         raise InputError(f"{schema.name}: columns missing {missing}, not known or twice {extra}")
-    try:
-        if isinstance(rows, pd.DataFrame):
+    if isinstance(rows, pd.DataFrame):
+        try:
             rows = pa.Table.from_pandas(rows, preserve_index=False)
-        for field in schema.arrow:
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InputError(f"{schema.name}: {error}") from error
+    return cast_to(schema.arrow, rows, schema.name)
+
+
+def cast_to(schema: pa.Schema, rows: pa.Table, name: str) -> pa.Table:
+    """The columns of ``schema``, with its types; no value changes its meaning.
+
+    Raises:
+        InputError: A value does not fit; the table ``name`` is told.
+    """
+    try:
+        for field in schema:
             found = rows.schema.field(field.name).type
             if _kind(found) not in (_kind(field.type), "nothing"):
                 raise TypeError(f"{field.name} is {found}, not {field.type}")  # noqa: TRY301 - told below
-        return rows.select(schema.arrow.names).cast(schema.arrow)
+        return rows.select(schema.names).cast(schema)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"{schema.name}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
 
 
 def in_order(schema: TableSchema, rows: pa.Table) -> pa.Table:

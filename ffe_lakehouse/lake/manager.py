@@ -1,395 +1,398 @@
-"""``DeltaLakeManager``: the Delta tables below one root. Imports no Dagster.
+"""``DeltaLakeManager``: every table of a lake by its name, for notebooks, scripts and the CLI."""
 
-Every write names its table and says what it replaces: rows are appended, appended if they change
-something, merged by key, or put in the place of exactly the rows that a ``Where`` selects.
-"""
-
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
+import pandas as pd
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake import DeltaTable
 
 from ffe_lakehouse.errors import InputError
-from ffe_lakehouse.lake.commits import commit_properties, retried, transactions, turns_of
-from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only, sorted_by
-from ffe_lakehouse.lake.merging import Difference, Merged, difference, merge_difference
-from ffe_lakehouse.lake.tables import delta_schema, table_schema, version_at, writer_properties
-from ffe_lakehouse.lake.versions import Changes, compare, newest_versions, refuse_repeats
-from ffe_lakehouse.lake.where import Where, in_utc
+from ffe_lakehouse.lake.deleting import delete_all
+from ffe_lakehouse.lake.delta_rs import DeltaRsEngine
+from ffe_lakehouse.lake.engine import Engine, Optimized, Predicate
+from ffe_lakehouse.lake.frames import in_order, refuse_append_only
+from ffe_lakehouse.lake.given import (
+    GivenFrame,
+    columns_lacking,
+    given_arrow,
+    refuse_bad_keys,
+    refuse_new_rows,
+)
+from ffe_lakehouse.lake.names import checked_name, moment
+from ffe_lakehouse.lake.store import TableStore
+from ffe_lakehouse.lake.tables import history_frame, version_at
+from ffe_lakehouse.lake.versions import newest_versions
 from ffe_lakehouse.schemas import TableSchema, all_tables
 
+_LOG = logging.getLogger(__name__)
 
-class DeltaLakeManager:
-    """Tables of one lake.
+SAFE_RETENTION_HOURS = 168
+"""What delta-rs and Spark keep at least: a shorter vacuum may take files that a reader has open."""
+
+Mode: TypeAlias = Literal["append", "overwrite", "merge"]
+
+
+class DeltaLakeManager(TableStore):
+    """The tables of one lake, by name: those of the lakehouse, and any of your own.
+
+    Frames may be pandas, Arrow or Polars. A naive time is taken as UTC, and stored in microseconds.
+    None of the methods needs Spark; ``engine`` has them done by it.
 
     Args:
-        storage_path: Root of the lake: a folder, or an object-store URI.
-        storage_options: Handed to delta-rs as they are (credentials, endpoint).
-        compression: Parquet codec.
+        storage_path: Root of the lake: a folder, ``s3://bucket/prefix`` (or ``s3a://``), or
+            another object store that delta-rs knows.
+        storage_options: Handed to delta-rs as they are (endpoint, region, credentials). What is
+            not said is found as usual: environment, profile, role of the machine.
+        compression: Parquet codec: ``zstd``, ``snappy``, ``gzip`` or ``uncompressed``.
+        durable: On local disk, a write returns when it would survive a power cut.
+        engine: What does the work of the methods below; delta-rs by default.
     """
 
     def __init__(
         self,
         storage_path: str | Path,
-        storage_options: Mapping[str, str] | None = None,
+        storage_options: dict[str, str] | None = None,
         compression: str = "zstd",
+        *,
+        durable: bool = True,
+        engine: Engine | None = None,
     ) -> None:
         """Nothing is read or written before the first call."""
-        self.storage_path = str(storage_path).rstrip("/")
-        self._options = dict(storage_options or {})
-        self._compression = compression
-        # One snapshot a thread: what a thread compares with must not move under its feet until it
-        # has committed, or two threads append the same row.
-        self._of_thread = threading.local()
+        super().__init__(storage_path, storage_options, compression, durable=durable)
+        self.engine = engine or DeltaRsEngine(self._options, compression, self._settle)
 
-    def table_uri(self, name: str) -> str:
-        """Where table ``name`` lives."""
-        return f"{self.storage_path}/{name}"
-
-    def table_exists(self, name: str) -> bool:
-        """Whether table ``name`` was ever written. Never raises for a missing one."""
-        return DeltaTable.is_deltatable(self.table_uri(name), self._options)
-
-    def table(self, name: str) -> DeltaTable:
-        """The newest snapshot of table ``name``.
-
-        Raises:
-            InputError: There is no such table.
-        """
-        try:
-            return self._snapshot(name)
-        except TableNotFoundError:
-            there = [known for known in all_tables() if self.table_exists(known)]
-            raise InputError(
-                f"no table {name!r} in {self.storage_path}:"
-                f" there are {', '.join(there) or 'none yet'}"
-            ) from None
-
-    def append(
+    def create_or_update_table(
         self,
-        schema: TableSchema,
-        rows: pa.Table,
-        commit: Mapping[str, str] | None = None,
-        once: str | None = None,
+        df: GivenFrame,
+        table_name: str,
+        partition_columns: Sequence[str] | None = None,
+        mode: Mode = "append",
+        *,
+        merge_keys: Sequence[str] | None = None,
+        filters: Sequence[str] | str = (),
+        whole_table: bool = False,
     ) -> int | None:
-        """Add rows as they are.
+        """Write rows; make the table if there is none.
 
         Args:
-            schema: The table.
-            rows: Rows by ``schema``.
-            commit: Written into the Delta log beside the commit.
-            once: Application id of the write: a second write under the same id adds nothing.
+            df: The rows.
+            table_name: ``silver/my_table``. A table of the lakehouse takes its own columns only.
+            partition_columns: Of a new table: one folder for each value. A table of the lakehouse
+                has its own.
+            mode: ``append`` adds the rows. ``overwrite`` puts them in the place of what
+                ``filters`` select, or of everything with ``whole_table``. ``merge`` is
+                ``merge_upsert``.
+            merge_keys: For ``merge``; by default the key of a table of the lakehouse.
+            filters: Conditions such as ``asset_pair = 'BTCUSD'``; all of them must hold.
+            whole_table: Say that an overwrite is to replace everything.
 
         Returns:
-            The version, or ``None`` if there was nothing to add. The table is there then, too.
-        """
-
-        def attempt() -> int | None:
-            table = self._ensure(schema)
-            written = once is not None and table.transaction_version(once) is not None
-            if written or rows.num_rows == 0:
-                return None
-            turns = [once] if once else []
-            self._write(table, schema, in_order(schema, rows), "append", commit, turns)
-            return table.version()
-
-        return retried(attempt)
-
-    def append_if_changed(
-        self,
-        schema: TableSchema,
-        rows: pa.Table,
-        where: Where,
-        commit: Mapping[str, str] | None = None,
-    ) -> Changes:
-        """Add the rows that are new, or whose values differ from the newest known version.
-
-        Safe beside other writers of the same rows: what is compared and what is appended are one
-        Delta transaction per pair (application id ``append:<pair>``), so a writer who was overtaken
-        fails to commit, looks again, and appends only what is still new.
-
-        Args:
-            schema: The table, with the key and the values that are compared.
-            rows: Rows by ``schema``, all of them inside ``where``.
-            where: The pairs and the stretch of time that were asked for.
-            commit: Written into the Delta log beside the commit.
+            The Delta version, ``None`` if there was nothing to write.
 
         Raises:
-            InputError: The rows do not fit ``schema``, or a key occurs twice among them.
+            InputError: Unknown mode, rows that do not fit the table, an append-only table that is
+                to be changed, an overwrite that says not of what, or rows outside of that.
         """
-        rows = as_arrow(schema, rows)
-        refuse_repeats(schema, rows)
-
-        def attempt() -> Changes:
-            table = self._ensure(schema)
-            columns = [*schema.key, *schema.values, "_extracted_at", "partition_date"]
-            known = self._scan(table, schema, where, columns)
-            change, stamped = compare(schema, rows, known)
-            changes = Changes(change, known["partition_date"].to_numpy())
-            if not changes.written.any():
-                return changes
-            fresh = stamped.filter(pa.array(changes.written))
-            turns = turns_of("append", fresh)
-            self._write(table, schema, in_order(schema, fresh), "append", commit, turns)
-            return replace(changes, version=table.version())
-
-        return retried(attempt)
-
-    def merge(
-        self, schema: TableSchema, rows: pa.Table, commit: Mapping[str, str] | None = None
-    ) -> int | None:
-        """Update the rows whose key is there, insert the others.
-
-        Rows are looked for on the days of ``rows``: not for tables whose rows change their day.
-
-        Returns:
-            The version, or ``None`` if there was nothing to merge. The table is there then, too.
-
-        Raises:
-            InputError: The table is append-only, the rows do not fit ``schema``, or a key occurs
-                twice among them.
-        """
-        refuse_append_only(schema, "merge")
-        rows = as_arrow(schema, rows)
-        refuse_repeats(schema, rows)
-
-        def attempt() -> int | None:
-            table = self._ensure(schema)
-            if rows.num_rows == 0:
-                return None
-            nothing = rows.slice(0, 0)
-            all_of_it = Difference(rows, nothing, nothing, nothing, 0)
-            merge_difference(table, schema, all_of_it, self._compression, commit, [])
-            return table.version()
-
-        return retried(attempt)
-
-    def merge_if_changed(
-        self,
-        schema: TableSchema,
-        rows: pa.Table,
-        where: Where,
-        commit: Mapping[str, str] | None = None,
-    ) -> Merged:
-        """Make the rows that ``where`` selects equal to ``rows``, and touch only what differs.
-
-        Rows that are equal stay where they are: to write the same again commits nothing, and to
-        write what is only new is an append, which rewrites no file. Safe beside other writers as
-        ``append_if_changed`` is (application id ``merge:<pair>``).
-
-        Args:
-            schema: The table.
-            rows: Rows by ``schema``, all of them inside ``where``.
-            where: Pairs and time; what it selects and ``rows`` has not is deleted.
-            commit: Written into the Delta log beside the commit.
-
-        Raises:
-            InputError: The table is append-only, the rows do not fit ``schema``, or a key occurs
-                twice among them.
-        """
-        refuse_append_only(schema, "merge")
-        rows = in_order(schema, rows)
-        refuse_repeats(schema, rows)
-
-        def attempt() -> Merged:
-            table = self._ensure(schema)
-            known = self._scan(table, schema, where, schema.arrow.names)
-            found = difference(schema, rows, known)
-            if not found.differs:
-                return found.merged(None)
-            touched = pa.concat_tables([found.new, found.changed, found.gone])
-            turns = turns_of("merge", touched)
-            if found.new.num_rows == touched.num_rows:
-                self._write(table, schema, found.new, "append", commit, turns)
-            else:
-                merge_difference(table, schema, found, self._compression, commit, turns)
-            return found.merged(table.version())
-
-        return retried(attempt)
-
-    def overwrite(
-        self,
-        schema: TableSchema,
-        rows: pa.Table,
-        where: Where,
-        commit: Mapping[str, str] | None = None,
-    ) -> int:
-        """Put ``rows`` in the place of exactly the rows that ``where`` selects.
-
-        Args:
-            schema: The table.
-            rows: Rows by ``schema``, all of them inside ``where``.
-            where: Which pairs or days are replaced.
-            commit: Written into the Delta log beside the commit.
-
-        Raises:
-            InputError: The table is append-only, or ``where`` names no pairs and no days, or
-                less than all that is known of them.
-            DeltaError: A row lies outside of ``where``; nothing is changed.
-        """
-        refuse_append_only(schema, "overwrite")
-        predicate = replace(where, known_on=None).sql(schema)
-        if predicate is None or where.known_on is not None:
+        schema = all_tables().get(checked_name(table_name))
+        if mode == "merge":
+            return self.merge_upsert(df, table_name, merge_keys or (schema.key if schema else ()))
+        if mode not in ("append", "overwrite"):
+            raise InputError(f"unknown mode {mode!r}: use append, overwrite or merge")
+        rows = self._fitting(df, table_name, schema)
+        uri = self._made(table_name, schema, rows, partition_columns)
+        if mode == "append":
+            return self.engine.append(uri, rows, schema) if rows.num_rows else None
+        if schema is not None:
+            refuse_append_only(schema, "overwrite")
+        predicate = _parsed(filters, self._columns(uri))
+        if (predicate is None) is not whole_table:
             raise InputError(
-                f"{schema.name}: an overwrite must say which pairs or days it replaces"
+                f"{table_name}: an overwrite replaces what its filters select, or everything with"
+                " whole_table=True: give one of them"
             )
-
-        def attempt() -> int:
-            table = self._ensure(schema)
-            ordered = in_order(schema, rows)
-            self._write(table, schema, ordered, "overwrite", commit, [], predicate)
-            return table.version()
-
-        return retried(attempt)
-
-    def rewrite(
-        self,
-        schema: TableSchema,
-        change: Callable[[pa.Table], pa.Table],
-        commit: Mapping[str, str] | None = None,
-    ) -> tuple[pa.Table, pa.Table]:
-        """Put what ``change`` makes of all rows of a small table in their place.
-
-        What is read and what is written are one Delta transaction (application id ``rewrite``): a
-        writer who was overtaken looks again, so that no change is lost.
-
-        Args:
-            schema: The table.
-            change: From all rows to all rows, by ``schema``; may be called several times.
-            commit: Written into the Delta log beside the commit.
-
-        Returns:
-            All rows before and after, in the table's order; nothing is written if they are equal.
-
-        Raises:
-            InputError: The table is append-only.
-        """
-        refuse_append_only(schema, "rewrite")
-
-        def attempt() -> tuple[pa.Table, pa.Table]:
-            table = self._ensure(schema)
-            before = in_order(schema, self._scan(table, schema, Where(), schema.arrow.names))
-            after = in_order(schema, change(before))
-            if not after.equals(before):
-                self._write(table, schema, after, "overwrite", commit, ["rewrite"])
-            return before, after
-
-        return retried(attempt)
+        return self.engine.overwrite(uri, rows, schema, predicate)
 
     def read_table(
         self,
-        name: str,
-        where: Where = Where(),
+        table_name: str,
+        as_of_timestamp: str | datetime | None = None,
+        version: int | None = None,
+        known_on: str | datetime | None = None,
+        filters: Sequence[str] | str = (),
         columns: Sequence[str] | None = None,
         *,
-        version: int | None = None,
-        as_of: datetime | None = None,
-        newest: bool = False,
-    ) -> pa.Table:
-        """Rows of a table, in its order.
+        to: Literal["pandas", "arrow"] = "pandas",
+    ) -> Any:
+        """Read rows, ordered as the table is if the lakehouse knows it.
 
         Args:
-            name: ``bronze/raw_market_data_1h``.
-            where: Pairs, time, and (``known_on``) the state of knowledge.
+            table_name: ``bronze/raw_market_data_1h``.
+            as_of_timestamp: The table as it was committed at this moment (UTC if it says nothing
+                else): ``2025-01-01T00:00:00``, with or without ``Z``.
+            version: The table at this Delta version.
+            known_on: Of every fact only the newest version that was known at this moment, or
+                ``now``. Works for any past, also after a vacuum; for tables that keep versions.
+            filters: Conditions such as ``close > 100``; all of them must hold. Files that cannot
+                have such rows are not read.
             columns: Which ones, in this order; all by default.
-            version: Delta version to read.
-            as_of: Read the newest Delta version that was committed at or before this moment (UTC).
-            newest: Keep only the newest version of every fact. ``where.known_on`` implies it.
-                Unlike ``version`` and ``as_of``, this looks at the rows, and so survives vacuum.
+            to: ``pandas`` or ``arrow``: what comes back.
 
         Raises:
-            InputError: Unknown table, column, version or moment, or both of the latter.
+            InputError: No such table, column, version, moment or condition.
         """
-        schema = table_schema(name)
-        unknown = set(columns or ()) - set(schema.arrow.names)
-        if unknown:
+        schema = all_tables().get(checked_name(table_name))
+        uri, wanted = self._existing(table_name), None
+        if version is not None or as_of_timestamp is not None:
+            wanted = self._version(table_name, version, as_of_timestamp)
+        known = self._columns(uri)
+        predicate = _parsed(self._known_by(table_name, schema, known_on, filters), known)
+        names = list(columns or known.names)
+        if unknown := [name for name in names if name not in known.names]:
             raise InputError(
-                f"{name} has no column {', '.join(sorted(unknown))}:"
-                f" it has {', '.join(schema.arrow.names)}"
+                f"{table_name} has no column {', '.join(unknown)}: it has {', '.join(known.names)}"
             )
-        table = self.table(name)
-        if version is not None or as_of is not None:
-            table = self._travel(name, version, as_of)
-        wanted = list(columns or schema.arrow.names)
-        # Tables without versions have no such column.
-        stamp = [name for name in ("_extracted_at",) if name in schema.arrow.names]
-        helpers = [*schema.sort_by, *schema.key, *stamp]
-        rows = self._scan(table, schema, where, list(dict.fromkeys([*wanted, *helpers])))
-        if newest or where.known_on is not None:
-            rows = newest_versions(rows, schema.key)
-        return sorted_by(rows, list(dict.fromkeys((*schema.sort_by, *stamp)))).select(wanted)
+        helpers = (*schema.sort_by, *schema.key) if schema else ()
+        stamp = ("_extracted_at",) if "_extracted_at" in known.names else ()
+        read = list(dict.fromkeys([*names, *helpers, *(stamp if schema else ())]))
+        rows = self.engine.read(uri, read, predicate, wanted)
+        rows = rows.cast(pa.schema([known.field(name) for name in rows.column_names]))
+        if schema is not None:
+            if known_on is not None:
+                rows = newest_versions(rows, schema.key)
+            order = list(dict.fromkeys((*schema.sort_by, *stamp)))
+            rows = rows.sort_by([(name, "ascending") for name in order])
+        rows = rows.select(names)
+        return rows if to == "arrow" else rows.to_pandas()
 
-    def get_table_history(self, name: str, limit: int | None = None) -> list[dict[str, object]]:
-        """The commits of a table, newest first, as delta-rs tells them."""
-        return [dict(entry) for entry in self.table(name).history(limit)]
+    def merge_upsert(
+        self,
+        df: GivenFrame,
+        table_name: str,
+        merge_keys: Sequence[str],
+        update_columns: Sequence[str] | None = None,
+    ) -> int | None:
+        """Update the rows whose key is there, insert the others.
 
-    def _snapshot(self, name: str) -> DeltaTable:
-        opened: dict[str, DeltaTable] = self._of_thread.__dict__
-        if name in opened:
-            opened[name].update_incremental()
-        else:
-            opened[name] = DeltaTable(self.table_uri(name), storage_options=self._options)
-        return opened[name]
+        Args:
+            df: Rows of unique keys. Columns that it lacks stay as they are in rows that are there,
+                and are null in new ones.
+            table_name: A table that is there.
+            merge_keys: Columns that make a row the same: ``["asset_pair", "timestamp"]``.
+            update_columns: Columns that are updated: ``["close"]``; by default all but the keys.
 
-    def _travel(self, name: str, version: int | None, as_of: datetime | None) -> DeltaTable:
+        Returns:
+            The Delta version, ``None`` if there were no rows.
+
+        Raises:
+            InputError: No such table or column, an append-only table, a key that is null or occurs
+                twice, or a new row without a value that it must have. Nothing is changed then.
+        """
+        schema = all_tables().get(checked_name(table_name))
+        if schema is not None:
+            refuse_append_only(schema, "merge")
+        uri = self._existing(table_name)
+        known = self._columns(uri)
+        rows = given_arrow(df, known, table_name, some=True)
+        keys = list(merge_keys)
+        update = [n for n in rows.column_names if n not in keys]
+        if update_columns is not None:
+            update = list(update_columns)
+        if not keys or (missing := {*keys, *update} - set(rows.column_names)):
+            what = ", ".join(sorted(missing)) if keys else "merge keys"
+            raise InputError(
+                f"{table_name}: the rows have no {what}: they have {rows.column_names}"
+            )
+        refuse_bad_keys(table_name, rows, keys)
+        if rows.num_rows == 0:
+            return None
+        if lacking := columns_lacking(known, rows):
+            there = self.engine.read(uri, keys, None, None)
+            refuse_new_rows(table_name, rows, there, keys, lacking)
+        return self.engine.merge(uri, rows, schema, keys, update)
+
+    def optimize_table(
+        self, table_name: str, zorder_columns: Sequence[str] | None = None
+    ) -> Optimized:
+        """Put small files together; rows stay as they are.
+
+        Args:
+            table_name: A table that is there.
+            zorder_columns: Also write every partition anew, rows that are near in these columns
+                near to each other. One column sorts. A partition column does nothing: each
+                partition has one value of it.
+
+        Raises:
+            InputError: No such table or column, or one that cannot be ordered by.
+        """
+        uri = self._existing(table_name)
+        schema = all_tables().get(table_name)
+        if not zorder_columns:
+            return self.engine.compact(uri, schema)
+        table = DeltaTable(uri, storage_options=self._options)
+        partitions, known = table.metadata().partition_columns, self._columns(uri).names
+        for name in zorder_columns:
+            if name not in known or name in partitions:
+                why = "it is a partition column" if name in partitions else "there is none"
+                rest = [each for each in known if each not in partitions]
+                raise InputError(
+                    f"{table_name} cannot be ordered by {name}: {why}; use {', '.join(rest)}"
+                )
+        return self.engine.z_order(uri, schema, list(zorder_columns))
+
+    def vacuum_table(
+        self,
+        table_name: str,
+        retention_hours: float = SAFE_RETENTION_HOURS,
+        *,
+        allow_short_retention: bool = False,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Delete files that only older versions need: time travel ends there.
+
+        Args:
+            table_name: A table that is there.
+            retention_hours: Files that were replaced less than so long ago stay.
+            allow_short_retention: Allow less than a week. A reader that is at work, or a writer
+                that is about to commit, may lose its files: only when nobody else is.
+            dry_run: Delete nothing.
+
+        Returns:
+            The files, relative to the table.
+
+        Raises:
+            InputError: No such table, or a short retention that is not allowed.
+        """
+        short = retention_hours < SAFE_RETENTION_HOURS
+        if retention_hours < 0 or (short and not allow_short_retention):
+            raise InputError(
+                f"a retention of {retention_hours} hours is shorter than {SAFE_RETENTION_HOURS}:"
+                " a reader at work could lose its files. If nobody else uses the table, allow it"
+                " (allow_short_retention=True, --allow-short-retention)"
+            )
+        uri = self._existing(table_name)
+        return self.engine.vacuum(uri, retention_hours, short=short, dry_run=dry_run)
+
+    def get_table_history(self, table_name: str, limit: int | None = None) -> pd.DataFrame:
+        """The commits, newest first; no rows if there is no such table.
+
+        Returns:
+            ``version``, ``timestamp`` (UTC), ``operation``, ``operationMetrics``,
+            ``operationParameters``, ``userName`` and what else a commit says of itself.
+        """
+        if not self.table_exists(checked_name(table_name)):
+            _LOG.warning("There is no table %s: it has no history", table_name)
+            return history_frame([])
+        return history_frame(self.engine.history(self.table_uri(table_name), limit))
+
+    def restore_table(
+        self,
+        table_name: str,
+        version: int | None = None,
+        as_of_timestamp: str | datetime | None = None,
+    ) -> int:
+        """Make an older version the newest one. What came after stays in the history.
+
+        Dagster goes on knowing what was materialized since: materialize these days again.
+        Returns the version that was restored.
+
+        Raises:
+            InputError: No such table, version or moment, or not one of the two.
+        """
+        uri = self._existing(table_name)
+        if version is None and as_of_timestamp is None:
+            raise InputError(f"{table_name}: restore which version? Name it, or a moment")
+        wanted = self._version(table_name, version, as_of_timestamp)
+        if wanted < self.table(table_name).version():
+            self.engine.restore(uri, wanted)
+        return wanted
+
+    def delete_table(self, table_name: str, *, confirm: bool = False) -> None:
+        """Delete a table with all of its versions. There is no way back.
+
+        Raises:
+            InputError: ``confirm`` is not true, or there is no such table within the lake.
+        """
+        uri = self._existing(table_name)
+        if not confirm:
+            raise InputError(
+                f"{table_name} would be gone with its whole history: say so with confirm=True"
+            )
+        _LOG.warning("Deleting table %s", uri)
+        delete_all(uri, self.storage_path, self._options)
+        self._forget(table_name)
+
+    def _existing(self, table_name: str) -> str:
+        """Where a table is."""
+        self.table(checked_name(table_name))
+        return self.table_uri(table_name)
+
+    def _columns(self, uri: str) -> pa.Schema:
+        table = DeltaTable(uri, storage_options=self._options)
+        return pa.schema(table.schema().to_arrow())
+
+    def _version(self, name: str, version: int | None, as_of: str | datetime | None) -> int:
         if version is not None and as_of is not None:
             raise InputError(f"{name}: version {version} or as of {as_of}? Name one of them")
-        table = DeltaTable(self.table_uri(name), storage_options=self._options)
+        history = self.table(name).history()
         if as_of is not None:
-            version = version_at(name, table.history(), in_utc(as_of))
-        if version is not None and not 0 <= version <= table.version():
-            raise InputError(f"{name} has no version {version}: it has 0 to {table.version()}")
-        # One of the two was given, so there is a version now.
-        table.load_as_version(version)  # type: ignore[arg-type]
-        return table
+            return version_at(name, history, moment(as_of))
+        newest = self.table(name).version()
+        if version is None or not 0 <= version <= newest:
+            raise InputError(f"{name} has no version {version}: it has 0 to {newest}")
+        return version
 
-    def _ensure(self, schema: TableSchema) -> DeltaTable:
-        try:
-            return self._snapshot(schema.name)
-        except TableNotFoundError:
-            DeltaTable.create(
-                self.table_uri(schema.name),
-                schema=delta_schema(schema),
-                mode="ignore",
-                partition_by=list(schema.partition_by),
-                description=schema.description,
-                configuration={"delta.appendOnly": "true"} if schema.append_only else {},
-                storage_options=self._options,
-            )
-            return self._snapshot(schema.name)
-
-    def _scan(
-        self, table: DeltaTable, schema: TableSchema, where: Where, columns: list[str]
-    ) -> pa.Table:
-        reader = table.scan(columns=columns, predicate=where.sql(schema))
-        try:
-            rows = pa.RecordBatchReader.from_stream(reader).read_all()
-        except pa.ArrowInvalid as error:  # what a lost or damaged file looks like from here
-            raise OSError(f"cannot read {schema.name}: {error}") from error
-        return rows.cast(pa.schema([schema.arrow.field(name) for name in columns]))
-
-    def _write(
+    def _known_by(
         self,
-        table: DeltaTable,
-        schema: TableSchema,
+        name: str,
+        schema: TableSchema | None,
+        known_on: str | datetime | None,
+        filters: Sequence[str] | str,
+    ) -> list[str]:
+        texts = [filters] if isinstance(filters, str) else list(filters)
+        if known_on is None:
+            return texts
+        if schema is None or "_extracted_at" not in schema.arrow.names:
+            raise InputError(f"{name} keeps no older versions of a row: use as_of_timestamp")
+        if known_on == "now":
+            return texts  # The newest, also of a machine whose clock is ahead of this one.
+        return [*texts, f"_extracted_at <= '{moment(known_on).isoformat()}'"]
+
+    def _fitting(self, df: GivenFrame, name: str, schema: TableSchema | None) -> pa.Table:
+        if schema is not None:
+            return in_order(schema, given_arrow(df, None, name))
+        known = self._columns(self.table_uri(name)) if self.table_exists(name) else None
+        return given_arrow(df, known, name)
+
+    def _made(
+        self,
+        name: str,
+        schema: TableSchema | None,
         rows: pa.Table,
-        mode: Literal["append", "overwrite"],
-        commit: Mapping[str, str] | None,
-        writers: Iterable[str],
-        predicate: str | None = None,
-    ) -> None:
-        write_deltalake(
-            table,
-            rows,
-            # In the stub only an overwrite takes a predicate, even if it is None.
-            mode=mode,  # type: ignore[arg-type]
-            predicate=predicate,
-            writer_properties=writer_properties(schema, self._compression),
-            commit_properties=commit_properties(commit, transactions(table, writers)),
-        )
+        partition_columns: Sequence[str] | None,
+    ) -> str:
+        """Where a table is; it is made if need be."""
+        uri, wanted = self.table_uri(name), list(partition_columns or ())
+        if schema is not None:
+            self._ensure(schema)
+        elif not self.table_exists(name):
+            if unknown := [each for each in wanted if each not in rows.column_names]:
+                raise InputError(f"{name} has no column {', '.join(unknown)} to partition by")
+            self._create(name, rows.schema, wanted)
+        if partition_columns is not None:
+            there = DeltaTable(uri, storage_options=self._options).metadata().partition_columns
+            if there != wanted:
+                raise InputError(f"{name} is partitioned by {there}, not by {wanted}")
+        return uri
+
+
+def _parsed(filters: Sequence[str] | str, columns: pa.Schema) -> Predicate | None:
+    if not filters:
+        return None
+    # The parser takes half a second to import.
+    from ffe_lakehouse.lake.filters import parse
+
+    return parse(filters, columns)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from deltalake import ColumnProperties, Field, WriterProperties
 from deltalake import Schema as DeltaSchema
@@ -75,3 +76,12 @@ def version_at(name: str, history: list[dict[str, Any]], moment: datetime) -> in
         first = min(commits.values())
         raise InputError(f"{name} did not exist at {moment}: its first commit is of {first}")
     return max(before)
+
+
+def history_frame(commits: list[dict[str, Any]]) -> pd.DataFrame:
+    """Commits as a frame: first ``version``, ``timestamp`` (UTC), ``operation``, its metrics."""
+    first = ["version", "timestamp", "operation", "operationMetrics", "operationParameters"]
+    others = dict.fromkeys(name for commit in commits for name in commit)
+    frame = pd.DataFrame(commits).reindex(columns=list(dict.fromkeys([*first, *others])))
+    frame["timestamp"] = pd.to_datetime(frame["timestamp"], unit="ms", utc=True)
+    return frame

@@ -133,14 +133,14 @@ class Sources:
     def _gaps(self) -> pa.Table:
         if not self.lake.table_exists(CANDLE_GAPS.name):
             return CANDLE_GAPS.arrow.empty_table()
-        gaps = self.lake.read_table(CANDLE_GAPS.name)
+        gaps = self.lake.read(CANDLE_GAPS.name)
         return gaps.filter(pc.field("timeframe") == self.timeframe.code)
 
     @cached_property
     def _closings(self) -> pa.Table:
         if not self.lake.table_exists(CLOSINGS.name):
             return CLOSINGS.arrow.empty_table()
-        closings = self.lake.read_table(CLOSINGS.name)
+        closings = self.lake.read(CLOSINGS.name)
         return closings.filter(pc.field("timeframe") == self.timeframe.code)
 
     @cached_property
@@ -150,7 +150,7 @@ class Sources:
         name = raw_candles(self.timeframe).name
         if not self.lake.table_exists(name):
             return found
-        for entry in self.lake.get_table_history(name, _COMMITS):
+        for entry in self.lake.history(name, _COMMITS):
             if entry["operation"] == "RESTORE":
                 break  # what was written before may be gone
             box = _BOX.fullmatch(str(entry.get("dagster/partitions", "")))
@@ -169,7 +169,7 @@ class Sources:
     def _read(self, schema: TableSchema, pair: str, columns: Sequence[str]) -> pa.Table:
         if not self.lake.table_exists(schema.name):
             return schema.arrow.empty_table().select(list(columns))
-        return self.lake.read_table(schema.name, Where((pair,)), columns)
+        return self.lake.read(schema.name, Where((pair,)), columns)
 
 
 def _asks(bars: Bars, commits: Sequence[_Commit], replayed: Days) -> list[Ask]:

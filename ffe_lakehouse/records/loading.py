@@ -215,7 +215,7 @@ class Loader:
         if not self.lake.table_exists(schema.name):
             return
         names = [*schema.key, "record", EXTRACTED]
-        rows = self.lake.read_table(schema.name, where, names)
+        rows = self.lake.read(schema.name, where, names)
         for *key, text, since in zip(*(rows[name].to_pylist() for name in names), strict=True):
             if tuple(key) in keys:
                 yield tuple(key), text, since
@@ -231,7 +231,7 @@ class Loader:
         where = Where(tuple(pairs) if has_pairs else None)
         if thing is None:
             where = _whole_days(where.pairs, [day for _, day in loaded.days])
-        rows = self.lake.read_table(name, where, columns)
+        rows = self.lake.read(name, where, columns)
         pair_of_row = rows[_PAIR].to_pylist() if has_pairs else [None] * rows.num_rows
         places: list[Place] = list(zip(pair_of_row, rows[_DAY].to_pylist(), strict=True))
         if thing is not None:

@@ -186,7 +186,7 @@ def _rows(
     columns = [each.name for each in mart.columns if each not in DERIVED]
     if lake.table_exists(mart.name):
         where = whole_days(pairs if is_by_pair(mart) else None, period.before, period.last)
-        table = lake.read_table(mart.name, where, columns)
+        table = lake.read(mart.name, where, columns)
     else:
         table = pa.schema([mart.arrow.field(name) for name in columns]).empty_table()
     rows: pd.DataFrame = table.to_pandas(date_as_object=False)

@@ -1,12 +1,17 @@
 """What a table is: columns, Arrow types, rules, Delta layout. The tables stand beside this."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pandera.pandas as pandera
 import pyarrow as pa
+
+with warnings.catch_warnings():
+    # Where PySpark is installed pandera imports it, and that warns of pandas 3.
+    warnings.filterwarnings("ignore", "PySpark does not yet", FutureWarning)
+    import pandera.pandas as pandera
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 

@@ -102,7 +102,7 @@ class Desk:
         """Stored bars of a pair; 0 if there is no table."""
         lake = self.io.lake
         there = lake.table_exists(BARS.name)
-        return lake.read_table(BARS.name, Where((pair,))).num_rows if there else 0
+        return lake.read(BARS.name, Where((pair,))).num_rows if there else 0
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_with_too_many_rejects_the_letters_are_kept_and_the_table_fails(
     assert desk.states(TABLE, FRIDAY, "BTCUSD") == [FAILED]
     assert desk.rows("BTCUSD") == 0
     rejected = desk.metadata(DLQ, "BTCUSD", FRIDAY)["rows_rejected"]
-    assert desk.io.lake.read_table(LETTERS.name).num_rows == rejected > 0
+    assert desk.io.lake.read(LETTERS.name).num_rows == rejected > 0
     (reason,) = failure(result).user_failure_data.metadata[WHY_REFUSED].value["BTCUSD"]
     assert reason.startswith(f"2024-01-05: {rejected} of 24 records rejected (")
     assert "dlq/raw_market_data_1h" in reason

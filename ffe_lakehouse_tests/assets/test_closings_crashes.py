@@ -21,7 +21,7 @@ from ffe_lakehouse.settings import get_settings
 from ffe_lakehouse_tests.dead_letters.desk import SWAPPED, Desk, write_file
 
 MANAGER = sys.modules[DeltaLakeManager.__module__].__file__
-TOUCHES = ("table_exists", "read_table", "table", "append", "append_if_changed")
+TOUCHES = ("table_exists", "read", "table", "append", "append_if_changed")
 
 
 class GoneError(OSError):

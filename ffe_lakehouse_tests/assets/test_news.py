@@ -101,11 +101,11 @@ class Desk:
         if not self.io.lake.table_exists(RAW_NEWS_SENTIMENT.name):
             return []
         where = Where((pair,) if pair else None)
-        return self.io.lake.read_table(RAW_NEWS_SENTIMENT.name, where, newest=newest).to_pylist()
+        return self.io.lake.read(RAW_NEWS_SENTIMENT.name, where, newest=newest).to_pylist()
 
     def letters(self) -> list[dict[str, Any]]:
         """All dead letters."""
-        return self.io.lake.read_table(LETTERS.name).to_pylist()
+        return self.io.lake.read(LETTERS.name).to_pylist()
 
 
 @pytest.fixture

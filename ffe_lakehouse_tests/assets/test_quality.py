@@ -82,7 +82,7 @@ class Desk:
 
     def rows(self) -> list[dict[str, Any]]:
         """Everything in the table."""
-        rows: list[dict[str, Any]] = self.io.lake.read_table(CANDLE_GAPS.name).to_pylist()
+        rows: list[dict[str, Any]] = self.io.lake.read(CANDLE_GAPS.name).to_pylist()
         return rows
 
 
@@ -132,7 +132,7 @@ def test_the_rows_of_a_partition_are_what_its_metadata_counts(
             assert metadata[f"gaps_{name}"] == len(of_class)
             assert metadata[f"bars_{name}"] == sum(row["bars"] for row in of_class)
     hours = [r for r in rows if r["timeframe"] == "1h" and r["asset_pair"] == "BTCUSD"]
-    stored = desk.io.lake.read_table("/".join(HOUR.path)).to_pylist()
+    stored = desk.io.lake.read("/".join(HOUR.path)).to_pylist()
     there = sum(row["asset_pair"] == "BTCUSD" for row in stored)
     assert there + sum(row["bars"] for row in hours) == 48
 

@@ -111,7 +111,7 @@ class Lakehouse:
             schema = raw_candles(timeframe)
             if self.lake.table_exists(schema.name):
                 names = [name for name in schema.arrow.names if name not in ITS_RUN]
-                rows = self.lake.read_table(schema.name, columns=names)
+                rows = self.lake.read(schema.name, columns=names)
                 found[schema.name] = rows.sort_by([(name, "ascending") for name in schema.key])
         return found
 

@@ -45,10 +45,10 @@ def derive_all(lakehouse: Lakehouse) -> list[dg.RunRequest]:
 def bars_of(lakehouse: Lakehouse) -> tuple[int, int, int]:
     """Bars in Bronze, unified, enriched."""
     bronze = sum(
-        lakehouse.lake.read_table(raw_candles(each).name).num_rows for each in TIMEFRAMES.values()
+        lakehouse.lake.read(raw_candles(each).name).num_rows for each in TIMEFRAMES.values()
     )
     silver = (
-        lakehouse.lake.read_table(table.name).num_rows
+        lakehouse.lake.read(table.name).num_rows
         for table in (MARKET_DATA_UNIFIED, MARKET_DATA_ENRICHED)
     )
     return bronze, *silver

@@ -193,7 +193,7 @@ def test_a_day_that_was_wiped_is_loaded_again(lakehouse: Lakehouse) -> None:
     assert lakehouse.states("BTCUSD", "1h", TODAY - 3 * DAY, TODAY - 3 * DAY) == [State.MISSING]
     assert keys(lakehouse.tick()) == {(wiped, wiped)}
     assert lakehouse.due() == []
-    assert lakehouse.lake.read_table("bronze/raw_market_data_1h").num_rows == 7 * 24 + 10
+    assert lakehouse.lake.read("bronze/raw_market_data_1h").num_rows == 7 * 24 + 10
 
 
 def test_a_pair_that_is_added_is_loaded_without_a_restart(lakehouse: Lakehouse) -> None:

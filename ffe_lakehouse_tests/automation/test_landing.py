@@ -116,7 +116,7 @@ class Landing:
 
     def prices(self, code: str = "1h") -> list[float]:
         """The open of every version of every bar."""
-        rows = self.lake.read_table(raw_candles(TIMEFRAMES[code]).name)
+        rows = self.lake.read(raw_candles(TIMEFRAMES[code]).name)
         found: list[float] = rows["open"].to_pylist()
         return found
 

@@ -299,7 +299,7 @@ def test_a_run_that_died_before_it_told_is_told_by_the_next(engine: Engine) -> N
 def test_a_commit_names_its_run(engine: Engine) -> None:
     engine.put("decisions/a.json", decision())
     (result,) = engine.land()
-    newest = engine.lake.get_table_history("bronze/raw_ai_decisions")[0]
+    newest = engine.lake.history("bronze/raw_ai_decisions")[0]
     assert newest["dagster/run_id"] == result.run_id
     assert newest["dagster/partitions"] == "BTCUSD|2025-12-02...2025-12-02"
 

@@ -76,8 +76,8 @@ def test_four_years_of_real_hours_are_loaded_once(
     assert "Progress: 1461/1461 (100.0%)" in first.out
     assert "Successful: 1461 | Failed: 0 | Remaining: 0" in first.out
     assert "Ingestion Summary: Successful: 1/1 Failed: 0/1; 35,058 rows written in" in first.out
-    assert lake.read_table(tables[0]).num_rows == 35_058
-    assert lake.read_table(tables[1]).num_rows == 0
+    assert lake.read(tables[0]).num_rows == 35_058
+    assert lake.read(tables[1]).num_rows == 0
     committed = versions(lake, *tables)
 
     listed = shell("gaps", "--timeframes", "1h", *YEARS, "--json").json
@@ -110,7 +110,7 @@ def test_four_years_of_real_quarter_hours_of_a_market_that_closes(
     source = ("--source", shared_data / "candles" / "oanda")
     command = ("backfill", *source, "--assets", "EURUSD", "--timeframes", "15m", *YEARS)
     assert rows_of(shell(*command, "--json"))["written"] == 99_619
-    rows = lake.read_table("bronze/raw_market_data_15m", columns=["timestamp"])
+    rows = lake.read("bronze/raw_market_data_15m", columns=["timestamp"])
     assert rows.num_rows == 99_619
 
     (mark,) = shell("watermarks", "--timeframes", "15m", "--details", "--json").json
@@ -165,12 +165,12 @@ def test_a_revised_bar_is_one_row_more_and_both_answers_can_be_had(
     load = ("backfill", "--assets", "BTCUSD", *DAYS, "--source", home / "vendor")
     write_candles(home / "vendor", 102.5)
     assert shell(*load).code == 0
-    assert lake.read_table(table).num_rows == 48
+    assert lake.read(table).num_rows == 48
     before = datetime.now(UTC)
     time.sleep(0.01)
     write_candles(home / "vendor", 104.5)
     assert rows_of(shell(*load, "--force", "--json"))["written"] == 1
-    assert lake.read_table(table).num_rows == 49
+    assert lake.read(table).num_rows == 49
 
     def closes(*options: object) -> list[float]:
         file = home / "rows.json"
@@ -192,7 +192,7 @@ def test_a_simulated_day_does_not_keep_the_bars_of_a_named_vendor_out(
     assert rows_of(shell(*load))["written"] == 48
     assert rows_of(shell(*load, "--source", home / "vendor"))["written"] == 48
     assert shell(*load).json[0]["status"] == "skipped"  # whoever named nobody has bars already
-    rows = lake.read_table("bronze/raw_market_data_1h")
+    rows = lake.read("bronze/raw_market_data_1h")
     assert set(
         zip(rows["source_provider"].to_pylist(), rows["is_mock"].to_pylist(), strict=True)
     ) == {

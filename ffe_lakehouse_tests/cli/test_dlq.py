@@ -18,8 +18,8 @@ def refused(fill: Fill) -> None:
 
 @pytest.mark.usefixtures("refused")
 def test_stats_count_what_the_tables_hold(ffe: Run, lake: DeltaLakeManager) -> None:
-    hours = lake.read_table("dlq/raw_market_data_1h")
-    quarters = lake.read_table("dlq/raw_market_data_15m")
+    hours = lake.read("dlq/raw_market_data_1h")
+    quarters = lake.read("dlq/raw_market_data_15m")
     lists = hours["reasons"].to_pylist() + quarters["reasons"].to_pylist()
     counts = json.loads(ffe("dlq", "stats", "--json").text)
     assert counts["total"] == len(hours) + len(quarters)

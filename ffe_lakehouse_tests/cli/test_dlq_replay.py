@@ -31,12 +31,12 @@ def count(ffe: Run, *options: object) -> dict[str, int]:
 def test_a_replay_writes_bars_and_says_what_became_of_how_many(
     ffe: Run, lake: DeltaLakeManager
 ) -> None:
-    bars = lake.read_table("bronze/raw_market_data_1h").num_rows
+    bars = lake.read("bronze/raw_market_data_1h").num_rows
     letters = count(ffe, "--assets", "BTCUSD")["open"]
     options = ("--assets", "BTCUSD", "--reason", "close_out_of_range", *CUT, "--why", "cut highs")
     outcome = ffe("dlq", "replay", *options)
     assert outcome.code == 0
-    written = lake.read_table("bronze/raw_market_data_1h").num_rows - bars
+    written = lake.read("bronze/raw_market_data_1h").num_rows - bars
     header, row, *_ = outcome.text.splitlines()
     assert header.split("  ")[0] == "pair"
     pair, taken, became, there, still_open = row.split()
@@ -113,7 +113,7 @@ def test_an_export_leaves_out_what_is_closed_unless_all_are_wanted(ffe: Run, hom
 @pytest.mark.usefixtures("refused")
 def test_who_closes_is_the_user_if_nobody_is_named(ffe: Run, lake: DeltaLakeManager) -> None:
     ffe("dlq", "discard", "--start", "2024-01-02", "--end", "2024-01-02", "--why", "so")
-    closings = lake.read_table("dlq/closings")
+    closings = lake.read("dlq/closings")
     assert set(closings["closed_by"].to_pylist()) == {getpass.getuser()}
     assert {str(day) for day in closings["partition_date"].to_pylist()} == {"2024-01-02"}
 

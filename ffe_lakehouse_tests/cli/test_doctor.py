@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ffe_lakehouse.cli import backfill, doctor, status
+from ffe_lakehouse.cli import backfill, doctor, land, status
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.instance import open_instance
 from ffe_lakehouse.partitions import ASSET_PAIR
@@ -29,6 +29,7 @@ def ffe(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(backfill.backfill)
     app.command()(doctor.doctor)
+    app.command()(land.land)
     app.command("watermarks")(status.show_watermarks)
 
     def run(*arguments: str) -> Outcome:
@@ -118,9 +119,10 @@ def test_a_partition_that_is_no_pair_and_a_torn_table_are_wrong(ffe: Run, home: 
         for each in json.loads(ffe("doctor", "--json").text)
         if each["status"] == "wrong"
     ]
-    assert len(wrong) == 2
-    assert wrong[0].startswith("a table cannot be read")
-    assert wrong[1] == "the partition 'no pair' is no pair: `ffe pairs remove no pair`"
+    assert len(wrong) == 3
+    assert "the commit of version 1 is torn" in wrong[0]
+    assert wrong[1].startswith("a table cannot be read")
+    assert wrong[2] == "the partition 'no pair' is no pair: `ffe pairs remove no pair`"
 
 
 def test_watermarks_for_scripts_have_the_form_of_the_engine(ffe: Run) -> None:

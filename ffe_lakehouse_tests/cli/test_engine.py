@@ -73,7 +73,7 @@ class Installation:
 
     def rows(self, table: Any) -> list[dict[str, Any]]:
         """All versions in a table."""
-        found: list[dict[str, Any]] = self.lake.read_table(table.name).to_pylist()
+        found: list[dict[str, Any]] = self.lake.read(table.name).to_pylist()
         return found
 
 
@@ -112,7 +112,7 @@ def test_the_run_is_one_of_dagsters_and_the_command_says_what_it_did(engine: Ins
     assert run.job_name == SIMULATED_ENGINE
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert run.tags[PROCESS_TAG]
-    commit = engine.lake.get_table_history(RAW_AI_DECISIONS.name)[0]
+    commit = engine.lake.history(RAW_AI_DECISIONS.name)[0]
     assert commit["dagster/run_id"] == run.run_id
     lines = [line.split() for line in engine.said.splitlines()]
     for table in TABLES:

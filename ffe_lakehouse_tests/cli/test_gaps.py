@@ -123,7 +123,7 @@ def test_only_the_holes_are_asked_for_and_a_second_fill_asks_for_nothing(
         hole("2024-01-08T23:00", "2024-01-08T23:00", 1),
     ]
     assert filled.gaps == left
-    assert lake.read_table(TABLE).num_rows == 240 - 2
+    assert lake.read(TABLE).num_rows == 240 - 2
     again = ffe(*fill)
     assert (again.code, again.gaps, asked_days(vendor)) == (0, left, [])
     assert "Nothing to fetch." in again.errors
@@ -147,7 +147,7 @@ def test_days_that_were_never_loaded_are_one_hole_and_asked_for_twice_at_most(
         hole("2024-01-03T05:00", "2024-01-03T06:00", 2),
         hole("2024-01-08T23:00", "2024-01-09T00:00", 2),
     ]
-    assert lake.read_table(TABLE).num_rows == 240 - len(HOLES)
+    assert lake.read(TABLE).num_rows == 240 - len(HOLES)
     ffe("gaps", "--fill", "--provider", "coinbase", *DAYS)
     assert asked_days(vendor) == []
 
@@ -184,7 +184,7 @@ def test_a_pair_is_asked_of_its_own_provider(
     assert ffe("pairs", "add", "ETHUSD").code == 0
     day = ("--timeframes", "1h", "--start", "2024-01-02", "--end", "2024-01-02")
     assert ffe("gaps", "--fill", *day).code == 0
-    rows = lake.read_table(TABLE, columns=["asset_pair", "source_provider"]).to_pylist()
+    rows = lake.read(TABLE, columns=["asset_pair", "source_provider"]).to_pylist()
     assert {(row["asset_pair"], row["source_provider"]) for row in rows} == {
         ("BTCUSD", "coinbase"),
         ("ETHUSD", "simulated"),

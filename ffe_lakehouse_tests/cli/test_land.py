@@ -135,7 +135,7 @@ def test_letters_of_records_are_counted_beside_those_of_candles(
 ) -> None:
     fill("BTCUSD", bad_rows=0.2)
     told = json.loads(ffe("dlq", "stats", "--json").text)
-    candles = lake.read_table("dlq/raw_market_data_1h").num_rows
+    candles = lake.read("dlq/raw_market_data_1h").num_rows
     assert candles > 0
     assert told["total"] == candles + 3
     assert told["by_state"] == {"open": candles + 3}

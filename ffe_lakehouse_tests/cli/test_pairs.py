@@ -177,7 +177,7 @@ def test_a_removed_pair_keeps_its_rows(ffe: Run, fill: Fill, lake: DeltaLakeMana
     outcome = ffe("pairs", "remove", "btc-usd")
     assert "stays in the lake" in outcome.text
     assert listed(ffe) == ["ETHUSD"]
-    assert lake.read_table("bronze/raw_market_data_1h").num_rows == 72
+    assert lake.read("bronze/raw_market_data_1h").num_rows == 72
 
 
 def test_removing_an_unknown_pair_names_those_there_are(ffe: Run) -> None:

@@ -168,7 +168,7 @@ def test_known_on_an_earlier_moment_gives_the_values_of_then(
 ) -> None:
     ffe("read", TABLE, "--known-on", "2024-02-15", "--output", "then.parquet")
     then = pq.read_table(home / "then.parquet")
-    assert then.equals(lake.read_table(f"bronze/{TABLE}", version=2))
+    assert then.equals(lake.read(f"bronze/{TABLE}", version=2))
     assert "\n0 rows" in "\n" + ffe("read", TABLE, "--known-on", "2024-01-15").text
 
 
@@ -208,7 +208,7 @@ def test_a_parquet_file_has_all_rows_with_their_types(
 ) -> None:
     fill("EURUSD")
     outcome = ffe("read", TABLE, "--output", "f.parquet")
-    rows = lake.read_table(f"bronze/{TABLE}")
+    rows = lake.read(f"bronze/{TABLE}")
     assert pq.read_table(home / "f.parquet").equals(rows)
     assert outcome.text == f"f.parquet: {len(rows)} of {len(rows)} rows of bronze/{TABLE}\n"
 
@@ -221,7 +221,7 @@ def test_a_csv_file_has_the_same_values_with_times_in_utc(
     _, line, *_ = (home / "f.csv").read_text().splitlines()
     assert line.startswith('"2024-01-01T')
     assert "Z" in line.split(",")[0]
-    read, rows = pa_csv.read_csv(home / "f.csv"), lake.read_table(f"bronze/{TABLE}")
+    read, rows = pa_csv.read_csv(home / "f.csv"), lake.read(f"bronze/{TABLE}")
     for name in ("timestamp", "open", "close", "partition_date", "is_mock", "asset_pair"):
         assert read[name].cast(rows[name].type).equals(rows[name]), name
     assert read["volume"].null_count == len(rows)
@@ -239,7 +239,7 @@ def test_a_json_file_is_an_array_of_objects_with_times_in_utc(
     fill("EURUSD")
     ffe("read", TABLE, "--output", "f.JSON", "--columns", "timestamp,volume,close,_extracted_at")
     read = json.loads((home / "f.JSON").read_text())
-    rows = lake.read_table(f"bronze/{TABLE}", columns=["timestamp", "volume", "close"]).to_pylist()
+    rows = lake.read(f"bronze/{TABLE}", columns=["timestamp", "volume", "close"]).to_pylist()
     assert [row["close"] for row in read] == [row["close"] for row in rows]
     assert read[0] == {
         "timestamp": f"{rows[0]['timestamp']:%Y-%m-%dT%H:%M:%SZ}",

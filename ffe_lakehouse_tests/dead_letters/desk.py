@@ -111,7 +111,7 @@ class Desk:
         names = [
             name for name in BARS.arrow.names if name not in ("_extracted_at", "_ingestion_id")
         ]
-        rows = self.lake.read_table(BARS.name, columns=names).to_pylist()
+        rows = self.lake.read(BARS.name, columns=names).to_pylist()
         return sorted(tuple(map(str, row.values())) for row in rows)
 
     def letters(self) -> pa.Table:

@@ -72,7 +72,7 @@ def new_lake(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], DeltaLake
 def versions(lake: DeltaLakeManager) -> Counter[tuple[object, ...]]:
     """How often each bar is stored, with its values."""
     names = [*BRONZE.key, "open", "high", "low", "close"]
-    rows = lake.read_table(BRONZE.name, columns=names).to_pylist()
+    rows = lake.read(BRONZE.name, columns=names).to_pylist()
     return Counter(tuple(row.values()) for row in rows)
 
 

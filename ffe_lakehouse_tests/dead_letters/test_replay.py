@@ -42,7 +42,7 @@ class Desk:
 
     def bars(self) -> list[dict[str, Any]]:
         """Every version of every bar."""
-        return self.lake.read_table(BRONZE.name).to_pylist()
+        return self.lake.read(BRONZE.name).to_pylist()
 
     def opens(self) -> list[float]:
         """The open price of each of them."""
@@ -65,7 +65,7 @@ def test_a_record_that_passes_is_a_bar_of_its_vendor_that_is_known_from_now_on(d
     assert (first["timestamp"], first["source_provider"]) == (at(2, 10), "tests")
     assert [first["is_mock"], second["is_mock"]] == [True, False]
     assert first["_extracted_at"] == NOW
-    known = desk.lake.read_table(BRONZE.name, columns=["timestamp"])
+    known = desk.lake.read(BRONZE.name, columns=["timestamp"])
     assert known.num_rows == 2
 
 
@@ -189,5 +189,5 @@ def test_the_rules_of_today_are_applied_and_not_the_reasons_of_then(desk: Desk) 
 def test_letters_of_many_days_are_one_commit(desk: Desk) -> None:
     some = [letter(at(1) + timedelta(days=n)) for n in range(0, 9, 2)]
     assert desk.replay(*some).written.all()
-    writes = [c for c in desk.lake.get_table_history(BRONZE.name) if c["operation"] == "WRITE"]
+    writes = [c for c in desk.lake.history(BRONZE.name) if c["operation"] == "WRITE"]
     assert len(writes) == 1

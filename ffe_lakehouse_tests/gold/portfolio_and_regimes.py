@@ -74,7 +74,7 @@ def runs_in_any_order(draw: st.DrawFn, pairs: tuple[str, ...] = ()) -> list[Run]
 def failing_tests(gold: GoldLake, mart: str, **damage: Any) -> set[str]:
     """Tests of dbt that fail once columns of the latest stored row say something else."""
     schema = marts()[mart]
-    rows = gold.lake.read_table(schema.name).to_pylist()
+    rows = gold.lake.read(schema.name).to_pylist()
     max(rows, key=lambda row: row["date"]).update(damage)
     gold.lake.merge_if_changed(schema, pa.Table.from_pylist(rows, schema.arrow), Where())
     last = max(row["date"] for row in rows)

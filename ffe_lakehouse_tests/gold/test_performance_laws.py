@@ -116,7 +116,7 @@ def test_any_trades_equal_the_oracle(
     tmp_path_factory: pytest.TempPathFactory, dbt_folder: Path, made: list[Trade]
 ) -> None:
     gold = lake_of(tmp_path_factory.mktemp("lake"), dbt_folder, made)
-    silver = gold.lake.read_table("silver/trade_lifecycle").to_pylist()
+    silver = gold.lake.read("silver/trade_lifecycle").to_pylist()
     rows = gold.build(MART, last=DAYS - 1)
     for (pair, is_mock), found in groupby(rows, lambda row: (row["asset_pair"], row["is_mock"])):
         of_pair = list(found)

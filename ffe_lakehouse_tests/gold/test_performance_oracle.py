@@ -140,7 +140,7 @@ def land(gold: GoldLake, folder: Path, last: date) -> None:
         now=datetime(2026, 6, 1, tzinfo=UTC),
     )
     loader.load(files_below(folder))
-    bronze = [gold.lake.read_table(each.name) for each in (RAW_AI_DECISIONS, RAW_TRADE_EXECUTIONS)]
+    bronze = [gold.lake.read(each.name) for each in (RAW_AI_DECISIONS, RAW_TRADE_EXECUTIONS)]
     pairs = sorted({pair for table in bronze for pair in table["asset_pair"].to_pylist()})
     batch = Batch(tuple(pairs), date(2023, 1, 1), last)
     tables = zip(

@@ -89,7 +89,7 @@ def test_an_empty_build_leaves_the_lake_alone(gold: GoldLake) -> None:
     rows = gold.build(NAME, last=3)
     typed(gold, "build", "--empty", "--select", NAME, last=3)
     assert gold.read(NAME) == rows
-    assert len(gold.lake.get_table_history(TABLE)) == 2
+    assert len(gold.lake.history(TABLE)) == 2
 
 
 def test_commands_that_compute_nothing_see_what_is_stored(
@@ -254,7 +254,7 @@ def test_processes_that_build_at_the_same_time_do_not_get_in_each_other_s_way(
         (pair, trades) for pair in ("BTCUSD", "ETHUSD", "SOLUSD") for trades in (1, 2, 3, 3)
     ]
     # The one that was second with the same rows found them there.
-    assert len(gold.lake.get_table_history(TABLE)) == 4
+    assert len(gold.lake.history(TABLE)) == 4
 
 
 INTERRUPTED = """

@@ -198,7 +198,7 @@ def test_an_analyst_builds_and_tests_the_marts_without_dagster(
     # With nothing set, the lake is that beside the project.
     assert "ERROR=0" in dbt(analyst, "build")
     performance = marts()["mart_trading_performance"]
-    rows = gold.lake.read_table(performance.name)
+    rows = gold.lake.read(performance.name)
     assert rows["trades"].to_pylist()[:4] == [1, 2, 3, 3]
     # A run of the lakehouse finds nothing to be written.
     build(Scope(gold.lake, at(2).date(), at(0).date(), ("BTCUSD",)), marts(), gold.dbt)
@@ -206,7 +206,7 @@ def test_an_analyst_builds_and_tests_the_marts_without_dagster(
 
     other = DeltaLakeManager(tmp_path / "other" / "lake")
     dbt(analyst, "build", "--select", "mart_trading_performance", FFE_HOME=str(tmp_path / "other"))
-    assert other.read_table(performance.name).equals(rows)
+    assert other.read(performance.name).equals(rows)
     assert not other.table_exists("gold/mart_daily_portfolio_summary")
 
     # Nothing was left outside of dbt's own folders.

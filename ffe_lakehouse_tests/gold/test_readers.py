@@ -92,7 +92,7 @@ def plain(rows: pa.Table, mart: TableSchema) -> Rows:
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_finds_the_same_rows(lake: DeltaLakeManager, reader: str) -> None:
     for mart in marts().values():
-        expected = lake.read_table(mart.name)
+        expected = lake.read(mart.name)
         assert expected.num_rows >= 5
         found = READERS[reader](lake.table_uri(mart.name))
         assert sorted(found.column_names) == sorted(mart.arrow.names)
@@ -102,7 +102,7 @@ def test_every_reader_finds_the_same_rows(lake: DeltaLakeManager, reader: str) -
 def test_a_part_is_read_by_pair_and_day_and_from_one_file(lake: DeltaLakeManager) -> None:
     for mart in marts().values():
         pairs = ("EURUSD",) if is_by_pair(mart) else None
-        rows = lake.read_table(mart.name, whole_days(pairs, LAST_YEAR, LAST_YEAR)).to_pylist()
+        rows = lake.read(mart.name, whole_days(pairs, LAST_YEAR, LAST_YEAR)).to_pylist()
         assert {row["date"] for row in rows} == {LAST_YEAR}
         assert {row.get("asset_pair", "EURUSD") for row in rows} == {"EURUSD"}
         place = [("storage_period", "=", "2023")]
@@ -115,7 +115,7 @@ def test_a_part_is_read_by_pair_and_day_and_from_one_file(lake: DeltaLakeManager
 
 def test_rows_stand_in_the_order_of_the_key(lake: DeltaLakeManager) -> None:
     for mart in marts().values():
-        rows = lake.read_table(mart.name, Where()).select(mart.key).to_pylist()
+        rows = lake.read(mart.name, Where()).select(mart.key).to_pylist()
         keys = [tuple(row.values()) for row in rows]
         assert keys == sorted(keys)
         assert len({*keys}) == len(keys)

@@ -34,11 +34,11 @@ def lake(tmp_path: Path) -> DeltaLakeManager:
 
 
 def read(lake: DeltaLakeManager, where: Where = Where()) -> list[tuple[str, datetime, float]]:  # noqa: B008
-    return facts(lake.read_table(BRONZE.name, where))
+    return facts(lake.read(BRONZE.name, where))
 
 
 def versions(lake: DeltaLakeManager) -> int:
-    return len(lake.get_table_history(BRONZE.name))
+    return len(lake.history(BRONZE.name))
 
 
 # --- append
@@ -47,7 +47,7 @@ def versions(lake: DeltaLakeManager) -> int:
 def test_appended_rows_are_read_back_as_they_are(lake: DeltaLakeManager) -> None:
     rows = bars("BTCUSD", START, 30)
     lake.append(BRONZE, rows)
-    assert lake.read_table(BRONZE.name).equals(rows)
+    assert lake.read(BRONZE.name).equals(rows)
 
 
 def test_append_adds_what_it_is_given_twice_unless_it_is_told_that_it_is_the_same_write(
@@ -81,7 +81,7 @@ def test_a_write_without_rows_leaves_an_empty_table_and_no_data_commit(
             lake.append_if_changed(FREE, nothing, MONTH)
         else:
             assert getattr(lake, way)(FREE, nothing) is None
-    assert lake.read_table(BRONZE.name).num_rows == 0
+    assert lake.read(BRONZE.name).num_rows == 0
     assert versions(lake) == 1
 
 
@@ -192,9 +192,9 @@ def test_compression_is_as_asked(tmp_path: Path) -> None:
 def test_what_is_handed_over_is_found_in_the_log(lake: DeltaLakeManager) -> None:
     lake.append(BRONZE, bars("BTCUSD", START, 1), {"dagster/run_id": "r1"})
     lake.append_if_changed(BRONZE, bars("BTCUSD", day(1), 1), MONTH, {"dagster/run_id": "r2"})
-    history = lake.get_table_history(BRONZE.name)
+    history = lake.history(BRONZE.name)
     assert [entry.get("dagster/run_id") for entry in history] == ["r2", "r1", None]
-    assert len(lake.get_table_history(BRONZE.name, limit=1)) == 1
+    assert len(lake.history(BRONZE.name, limit=1)) == 1
 
 
 # --- read
@@ -229,7 +229,7 @@ def test_columns_come_in_the_order_asked_for_and_rows_in_the_order_of_the_table(
 ) -> None:
     for pair in ("ETHUSD", "BTCUSD"):
         lake.append(BRONZE, bars(pair, START, 2))
-    found = lake.read_table(BRONZE.name, columns=["close", "asset_pair"], newest=True)
+    found = lake.read(BRONZE.name, columns=["close", "asset_pair"], newest=True)
     assert found.column_names == ["close", "asset_pair"]
     assert found["asset_pair"].to_pylist() == ["BTCUSD"] * 2 + ["ETHUSD"] * 2
 
@@ -237,19 +237,19 @@ def test_columns_come_in_the_order_asked_for_and_rows_in_the_order_of_the_table(
 def test_an_unknown_column_is_refused_with_those_that_exist(lake: DeltaLakeManager) -> None:
     lake.append(BRONZE, bars("BTCUSD", START, 1))
     with pytest.raises(InputError, match=r"no column Close: it has .*close"):
-        lake.read_table(BRONZE.name, columns=["Close", "open"])
+        lake.read(BRONZE.name, columns=["Close", "open"])
 
 
 def test_an_unknown_table_and_one_that_was_never_written_are_refused(
     lake: DeltaLakeManager,
 ) -> None:
     with pytest.raises(InputError, match="unknown table 'bronze/x': use one of bronze/raw"):
-        lake.read_table("bronze/x")
+        lake.read("bronze/x")
     with pytest.raises(InputError, match="there are none yet"):
-        lake.read_table(BRONZE.name)
+        lake.read(BRONZE.name)
     lake.append(BRONZE, bars("BTCUSD", START, 1))
     with pytest.raises(InputError, match=f"there are {BRONZE.name}"):
-        lake.read_table("bronze/raw_market_data_4h")
+        lake.read("bronze/raw_market_data_4h")
     assert not lake.table_exists("../../etc")
 
 
@@ -257,7 +257,7 @@ def test_an_older_state_is_read_by_version_and_by_moment(lake: DeltaLakeManager)
     for number in range(3):
         lake.append(BRONZE, bars("BTCUSD", day(number), 1))
         time.sleep(0.01)
-    history = lake.get_table_history(BRONZE.name)
+    history = lake.history(BRONZE.name)
     for file in Path(lake.table_uri(BRONZE.name)).rglob("*.json"):
         os.utime(file)  # as in a copy of the lake
     moments = [
@@ -265,12 +265,12 @@ def test_an_older_state_is_read_by_version_and_by_moment(lake: DeltaLakeManager)
         for entry in reversed(history)
     ]
     for version in (1, 2, 3):
-        assert lake.read_table(BRONZE.name, version=version).num_rows == version
-        assert lake.read_table(BRONZE.name, as_of=moments[version]).num_rows == version
+        assert lake.read(BRONZE.name, version=version).num_rows == version
+        assert lake.read(BRONZE.name, as_of=moments[version]).num_rows == version
     before = moments[2] - timedelta(milliseconds=1)
-    assert lake.read_table(BRONZE.name, as_of=before).num_rows == 1
-    assert lake.read_table(BRONZE.name, as_of=day(100_000)).num_rows == 3
-    assert lake.read_table(BRONZE.name).num_rows == 3
+    assert lake.read(BRONZE.name, as_of=before).num_rows == 1
+    assert lake.read(BRONZE.name, as_of=day(100_000)).num_rows == 3
+    assert lake.read(BRONZE.name).num_rows == 3
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_state_that_never_was_is_refused(
 ) -> None:
     lake.append(BRONZE, bars("BTCUSD", START, 1))
     with pytest.raises(InputError, match=says):
-        lake.read_table(BRONZE.name, **state)  # type: ignore[arg-type]
+        lake.read(BRONZE.name, **state)  # type: ignore[arg-type]
 
 
 def test_a_failed_write_changes_nothing(lake: DeltaLakeManager) -> None:

@@ -51,7 +51,7 @@ def unified(bars: dict[tuple[str, str, int], float]) -> pa.Table:
 
 def stored(lake: DeltaLakeManager, where: Where = EVER) -> dict[tuple[str, str, int], float]:
     columns = ["asset_pair", "timeframe", "timestamp", "close"]
-    rows = lake.read_table(UNIFIED.name, where, columns).to_pylist()
+    rows = lake.read(UNIFIED.name, where, columns).to_pylist()
     return {
         (
             row["asset_pair"],
@@ -154,5 +154,5 @@ def test_writers_beside_each_other_double_nothing(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert lake.read_table(UNIFIED.name).num_rows == 50
-    assert lake.read_table(UNIFIED.name)["timestamp"].type == TIMESTAMP
+    assert lake.read(UNIFIED.name).num_rows == 50
+    assert lake.read(UNIFIED.name)["timestamp"].type == TIMESTAMP

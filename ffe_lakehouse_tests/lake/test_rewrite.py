@@ -50,15 +50,15 @@ def test_it_returns_what_was_there_and_what_is_there_now_in_the_order_of_the_tab
     lake.rewrite(INDEX_MEMBERSHIP, partial(add, "MSFT"))
     before, after = lake.rewrite(INDEX_MEMBERSHIP, partial(add, "AAPL"))
     assert (symbols(before), symbols(after)) == (["MSFT"], ["AAPL", "MSFT"])
-    assert lake.read_table(INDEX_MEMBERSHIP.name).equals(after)
+    assert lake.read(INDEX_MEMBERSHIP.name).equals(after)
     lake.rewrite(INDEX_MEMBERSHIP, lambda rows: rows.slice(0, 0))
-    assert lake.read_table(INDEX_MEMBERSHIP.name).num_rows == 0
+    assert lake.read(INDEX_MEMBERSHIP.name).num_rows == 0
 
 
 def test_equal_rows_are_not_written_again(lake: DeltaLakeManager) -> None:
     for rows in (add("AAPL", stay("MSFT")), add("MSFT", stay("AAPL"))):
         lake.rewrite(INDEX_MEMBERSHIP, lambda _, rows=rows: rows)
-    assert len(lake.get_table_history(INDEX_MEMBERSHIP.name)) == 2  # it was made, and written once
+    assert len(lake.history(INDEX_MEMBERSHIP.name)) == 2  # it was made, and written once
 
 
 def test_an_append_only_table_is_not_rewritten(lake: DeltaLakeManager) -> None:
@@ -83,7 +83,7 @@ def test_a_writer_who_was_overtaken_looks_again(
     before, after = lake.rewrite(INDEX_MEMBERSHIP, change)
     assert seen == [there, ["MSFT", *there]]
     assert symbols(before) == ["MSFT", *there]
-    assert symbols(after) == symbols(lake.read_table(INDEX_MEMBERSHIP.name))
+    assert symbols(after) == symbols(lake.read(INDEX_MEMBERSHIP.name))
     assert symbols(after) == ["AAPL", "MSFT", *there]
 
 
@@ -97,4 +97,4 @@ def test_writers_at_once_lose_no_change_of_each_other(
     for writer in writers:
         writer.join()
     everything = sorted(f"{writer}-{number}" for writer in range(4) for number in range(10))
-    assert symbols(lake.read_table(INDEX_MEMBERSHIP.name)) == everything
+    assert symbols(lake.read(INDEX_MEMBERSHIP.name)) == everything

@@ -34,7 +34,7 @@ def fetched(lake: DeltaLakeManager, rows: pa.Table) -> list[Change]:
 
 def opens(lake: DeltaLakeManager, known_on: datetime | None = None, newest: bool = True) -> Any:
     where = Where(DAY.pairs, DAY.start, DAY.end, known_on)
-    return lake.read_table(HOURS.name, where, ["open"], newest=newest)["open"].to_pylist()
+    return lake.read(HOURS.name, where, ["open"], newest=newest)["open"].to_pylist()
 
 
 def test_a_bar_is_new_then_unchanged_then_revised(lake: DeltaLakeManager) -> None:

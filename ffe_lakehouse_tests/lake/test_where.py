@@ -40,7 +40,7 @@ moments = st.none() | st.integers(-7 * 24, 37 * 24).map(
 def test_a_stretch_of_time_is_half_open_whatever_the_storage_period(
     lake: DeltaLakeManager, schema: object, start: datetime | None, end: datetime | None
 ) -> None:
-    found = lake.read_table(schema.name, Where(("BTCUSD",), start, end), ["timestamp"])  # type: ignore[attr-defined]
+    found = lake.read(schema.name, Where(("BTCUSD",), start, end), ["timestamp"])  # type: ignore[attr-defined]
     every = [day(number) for number in range(-5, 35)]
     assert found["timestamp"].to_pylist() == [
         moment
@@ -51,16 +51,16 @@ def test_a_stretch_of_time_is_half_open_whatever_the_storage_period(
 
 def test_nothing_said_is_every_row(lake: DeltaLakeManager) -> None:
     assert Where().sql(DAYS) is None
-    assert lake.read_table(DAYS.name).num_rows == 80
+    assert lake.read(DAYS.name).num_rows == 80
 
 
 def test_no_pairs_are_no_rows_and_not_every_row(lake: DeltaLakeManager) -> None:
-    assert lake.read_table(DAYS.name, Where(())).num_rows == 0
+    assert lake.read(DAYS.name, Where(())).num_rows == 0
 
 
 def test_several_pairs_are_read_at_once(lake: DeltaLakeManager) -> None:
-    assert lake.read_table(DAYS.name, Where(("BTCUSD", "BRK.B"))).num_rows == 80
-    assert lake.read_table(DAYS.name, Where(("BRK.B", "XXX"))).num_rows == 40
+    assert lake.read(DAYS.name, Where(("BTCUSD", "BRK.B"))).num_rows == 80
+    assert lake.read(DAYS.name, Where(("BRK.B", "XXX"))).num_rows == 40
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,20 @@ def test_several_pairs_are_read_at_once(lake: DeltaLakeManager) -> None:
     ],
 )
 def test_a_pair_with_quotes_is_a_pair_that_is_not_there(lake: DeltaLakeManager, pair: str) -> None:
-    assert lake.read_table(DAYS.name, Where((pair,))).num_rows == 0
+    assert lake.read(DAYS.name, Where((pair,))).num_rows == 0
 
 
 @given(st.text(max_size=12).map(lambda text: f"BTCUSD{text}'"))
 @settings(max_examples=25, deadline=None)
 def test_no_text_gets_out_of_its_quotes(lake: DeltaLakeManager, pair: str) -> None:
-    assert lake.read_table(DAYS.name, Where((pair,), day(0), day(1))).num_rows == 0
+    assert lake.read(DAYS.name, Where((pair,), day(0), day(1))).num_rows == 0
 
 
 def test_a_moment_of_another_zone_is_the_same_moment(lake: DeltaLakeManager) -> None:
     tokyo = timezone(timedelta(hours=9))
     there = Where(("BTCUSD",), day(0).astimezone(tokyo), day(1).astimezone(tokyo))
     assert there == box("BTCUSD", 0, 0)
-    assert lake.read_table(DAYS.name, there)["timestamp"].to_pylist() == [START]
+    assert lake.read(DAYS.name, there)["timestamp"].to_pylist() == [START]
 
 
 @pytest.mark.parametrize("field", ["start", "end", "known_on"])

@@ -275,7 +275,7 @@ class Desk:
 
     def table(self, schema: TableSchema, *without: str) -> pa.Table:
         """All rows by time, without some columns."""
-        found = self.lake.read_table(schema.name).sort_by("timestamp")
+        found = self.lake.read(schema.name).sort_by("timestamp")
         return found.drop_columns([*HOW_KNOWN, *without])
 
 

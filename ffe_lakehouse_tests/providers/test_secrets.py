@@ -174,7 +174,7 @@ def test_a_key_is_stored_nowhere(
     reports = [report for batch in ingestion.days(window) for report in batch]
     assert sum(report.rejected for report in reports) == 1
     for schema in (raw_candles(TIMEFRAMES["1h"]), dead_letters(TIMEFRAMES["1h"])):
-        assert_silent(lake.read_table(schema.name).to_pylist())
+        assert_silent(lake.read(schema.name).to_pylist())
     for path in (tmp_path).rglob("*"):
         if path.is_file():
             assert_silent(path, path.read_bytes().decode("latin-1"))

@@ -162,7 +162,7 @@ class Desk:
         """All versions in a table, by the order of the table."""
         if not self.lake.table_exists(table):
             return []
-        found: list[dict[str, Any]] = self.lake.read_table(table).to_pylist()
+        found: list[dict[str, Any]] = self.lake.read(table).to_pylist()
         return found
 
     def versions(self) -> dict[str, int]:

@@ -230,7 +230,7 @@ def test_what_is_stored_obeys_the_pandera_schema_of_its_table(desk: Desk, table:
     )
     desk.put("pnl_snapshots/a.jsonl", [snapshot(), snapshot(platform="other", positions=[])])
     desk.load()
-    frame = desk.lake.read_table(table.name).to_pandas()
+    frame = desk.lake.read(table.name).to_pandas()
     assert len(table.pandera.validate(frame, lazy=True)) == 2
 
 
@@ -250,7 +250,7 @@ def test_the_pandera_schema_finds_what_a_rule_forbids(
     desk.put("decisions/a.json", decision())
     desk.put("trade_outcomes/a.json", trade())
     desk.load()
-    rows = desk.lake.read_table(table.name)
+    rows = desk.lake.read(table.name)
     index = rows.schema.get_field_index(column)
     rows = rows.set_column(
         index, rows.schema.field(index), pa.array([value], rows.schema.types[index])

@@ -144,7 +144,7 @@ def test_a_file_of_lines_that_breaks_off_is_a_made_up_letter_too(desk: Desk) -> 
 def bronze(desk: Desk) -> dict[str, pa.Table]:
     """All versions of BTCUSD."""
     load(desk, left("BTCUSD", first=date(2026, 3, 1)))
-    return {table.name: desk.lake.read_table(table.name) for table in ENGINE}
+    return {table.name: desk.lake.read(table.name) for table in ENGINE}
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

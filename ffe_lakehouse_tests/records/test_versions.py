@@ -87,7 +87,7 @@ def texts(desk: Desk) -> list[object]:
     """What the versions of the decisions say, oldest first, and what holds."""
     table = "bronze/raw_ai_decisions"
     rows = sorted(desk.rows(table), key=lambda row: row["_extracted_at"])
-    (newest,) = desk.lake.read_table(table, newest=True).to_pylist()
+    (newest,) = desk.lake.read(table, newest=True).to_pylist()
     assert newest == rows[-1]
     return [row["reasoning"] for row in rows]
 
@@ -138,7 +138,7 @@ def test_an_id_on_three_moments_is_three_decisions(desk: Desk) -> None:
     days = ["2025-01-01", "2025-11-27", "2025-11-29"]
     desk.put("decisions/a.jsonl", [decision(timestamp=f"{day}T00:00:01") for day in days])
     desk.load()
-    assert desk.lake.read_table("bronze/raw_ai_decisions", newest=True).num_rows == 3
+    assert desk.lake.read("bronze/raw_ai_decisions", newest=True).num_rows == 3
 
 
 def test_a_trade_that_ends_again_is_told_of_on_both_days(desk: Desk) -> None:

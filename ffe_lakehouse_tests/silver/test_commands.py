@@ -37,7 +37,7 @@ def ffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ffe]:
 
 
 def rows(name: str) -> pa.Table:
-    return DeltaLakeManager(get_settings().lake_uri).read_table(name)
+    return DeltaLakeManager(get_settings().lake_uri).read(name)
 
 
 @pytest.mark.slow

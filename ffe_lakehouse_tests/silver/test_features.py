@@ -23,7 +23,7 @@ BOTH = ("backfill", *DAYS, "--timeframes", "1h", "--layers", "bronze,silver")
 
 def rows(name: str) -> int:
     lake = DeltaLakeManager(get_settings().lake_uri)
-    return lake.read_table(name).num_rows if lake.table_exists(name) else 0
+    return lake.read(name).num_rows if lake.table_exists(name) else 0
 
 
 def test_the_documented_features_are_a_table_that_follows_the_bars(

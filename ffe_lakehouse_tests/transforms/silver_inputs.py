@@ -138,7 +138,7 @@ def real_records(shared_data: Path, folder: Path, schema: TableSchema) -> tuple[
     )
     loaded, _ = loader.load(files_below(shared_data / "records"))
     (refused,) = (each.rejected for each in loaded if each.schema is schema)
-    return lake.read_table(schema.name), refused
+    return lake.read(schema.name), refused
 
 
 def of_each_pair(rows: pa.Table) -> list[pa.Table]:
