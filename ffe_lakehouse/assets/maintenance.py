@@ -90,9 +90,8 @@ def _asset(work: _Work) -> dg.AssetsDefinition:
         for name in tables:
             try:
                 told = work.do(io_manager, name)
-            except (
-                Exception
-            ) as error:  # Whatever is wrong with one table, the others have their turn.
+            # Whatever is wrong with one table, the others have their turn.
+            except Exception as error:
                 context.log.exception("%s failed", name)
                 failed.append(f"{name}: {type(error).__name__}: {error}")
                 continue

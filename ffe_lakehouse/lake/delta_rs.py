@@ -15,7 +15,7 @@ from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake.commits import commit_properties, retried, transactions
 from ffe_lakehouse.lake.engine import Optimized, Predicate
 from ffe_lakehouse.lake.object_store import explained
-from ffe_lakehouse.lake.tables import writer_properties
+from ffe_lakehouse.lake.tables import unreadable, writer_properties
 from ffe_lakehouse.schemas import TableSchema
 
 
@@ -48,7 +48,7 @@ class DeltaRsEngine:
             try:
                 return pa.RecordBatchReader.from_stream(stream).read_all()
             except pa.ArrowInvalid as error:  # what a lost or damaged file looks like from here
-                raise OSError(f"cannot read {uri}: {error}") from error
+                raise unreadable(uri, error) from error
 
     def append(self, uri: str, rows: pa.Table, schema: TableSchema | None) -> int:
         """Add rows."""
@@ -131,7 +131,15 @@ class DeltaRsEngine:
 
     def restore(self, uri: str, version: int) -> None:
         """Bring back a version."""
-        self._committed(uri, lambda table: table.restore(version))
+        try:
+            self._committed(uri, lambda table: table.restore(version))
+        except DeltaError as error:
+            if "missing file" not in str(error):
+                raise
+            raise InputError(
+                f"{uri}: version {version} cannot come back, a vacuum has deleted files of it:"
+                " name a later one"
+            ) from error
 
     def _table(self, uri: str, version: int | None = None) -> DeltaTable:
         return DeltaTable(uri, version=version, storage_options=dict(self.options))

@@ -102,4 +102,8 @@ class Engine(Protocol):
         """The commits, newest first: ``version``, ``timestamp`` (ms), ``operation`` and others."""
 
     def restore(self, uri: str, version: int) -> None:
-        """Commit the table's content of ``version`` as its newest."""
+        """Commit the table's content of ``version`` as its newest.
+
+        Raises:
+            InputError: A vacuum has deleted files of it.
+        """

@@ -283,7 +283,7 @@ def _beside(
     if orphans:
         text = (
             f"{len(orphans):,} data files belong to no version, such as a killed writer leaves;"
-            " they harm nobody. A full vacuum deletes them"
+            " they harm nobody. The weekly vacuum deletes them"
         )
         yield Damage(table, "orphaned_files", orphans[0], text, harmful=False, mendable=False)
     log = [path for path in there if path.startswith(f"{LOG}/") and is_old(there[path])]

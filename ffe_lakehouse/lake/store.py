@@ -19,7 +19,7 @@ from ffe_lakehouse.lake.frames import as_arrow, in_order, refuse_append_only, so
 from ffe_lakehouse.lake.merging import Difference, Merged, difference, merge_difference
 from ffe_lakehouse.lake.object_store import explained
 from ffe_lakehouse.lake.opened import OpenTables
-from ffe_lakehouse.lake.tables import delta_schema, table_schema, writer_properties
+from ffe_lakehouse.lake.tables import delta_schema, table_schema, unreadable, writer_properties
 from ffe_lakehouse.lake.versions import Changes, compare, newest_versions, refuse_repeats
 from ffe_lakehouse.lake.where import Where
 from ffe_lakehouse.schemas import TableSchema
@@ -331,7 +331,7 @@ class TableStore(OpenTables):
             try:
                 rows = pa.RecordBatchReader.from_stream(reader).read_all()
             except pa.ArrowInvalid as error:  # what a lost or damaged file looks like from here
-                raise OSError(f"cannot read {schema.name}: {error}") from error
+                raise unreadable(schema.name, error) from error
         for name in lacking:
             rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.arrow.field(name).type))
         return rows.select(columns).cast(pa.schema([schema.arrow.field(name) for name in columns]))

@@ -78,6 +78,14 @@ def version_at(name: str, history: list[dict[str, Any]], moment: datetime) -> in
     return max(before)
 
 
+def unreadable(name: str, error: Exception) -> OSError:
+    """What to say of a table whose files cannot be read."""
+    why = "`ffe doctor` says more"
+    if "not found" in str(error):
+        why = "a file is gone, of an older version by a vacuum; of the newest one " + why
+    return OSError(f"cannot read {name}: {why} ({error})")
+
+
 def history_frame(commits: list[dict[str, Any]]) -> pd.DataFrame:
     """Commits as a frame: first ``version``, ``timestamp`` (UTC), ``operation``, its metrics."""
     first = ["version", "timestamp", "operation", "operationMetrics", "operationParameters"]

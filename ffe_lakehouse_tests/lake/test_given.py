@@ -104,3 +104,15 @@ def test_a_table_of_the_lakehouse_takes_its_own_columns_in_its_order(tmp_path: P
     with pytest.raises(InputError, match="append-only"):
         lake.create_or_update_table(rows, schema.name, mode="merge")
     assert lake.read_table(schema.name, to="arrow").equals(rows)
+
+
+def test_a_version_that_a_vacuum_has_ended_says_so(tmp_path: Path) -> None:
+    lake = DeltaLakeManager(tmp_path)
+    for _ in range(2):
+        lake.create_or_update_table(FRAMES["arrow"], "own/rows", mode="overwrite", whole_table=True)
+    lake.vacuum_table("own/rows", 0, allow_short_retention=True)
+    with pytest.raises(InputError, match="version 1 cannot come back, a vacuum has deleted"):
+        lake.restore_table("own/rows", version=1)
+    with pytest.raises(OSError, match="a file is gone, of an older version by a vacuum"):
+        lake.read_table("own/rows", version=1)
+    assert lake.read_table("own/rows").shape[0] == 2
