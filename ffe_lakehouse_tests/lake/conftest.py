@@ -1,6 +1,7 @@
-"""Fixtures of the lake's tests: a real S3 server, and a lake of one's own in it."""
+"""Fixtures of the lake's tests: a real S3 server with a lake of one's own, a lake to damage."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from ffe_lakehouse_tests.doubles.s3 import S3Server
+from ffe_lakehouse_tests.lake.damage import Patient
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,18 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.setenv("HOME", str(tmp_path))  # No profile.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # No role of this machine.
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def well(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake without damage: made once, copied by every test."""
+    root = tmp_path_factory.mktemp("well") / "lake"
+    Patient(root)
+    return root
+
+
+@pytest.fixture
+def patient(well: Path, tmp_path: Path) -> Patient:
+    """One that a test may damage."""
+    shutil.copytree(well, tmp_path / "lake")
+    return Patient(tmp_path / "lake", days=0)

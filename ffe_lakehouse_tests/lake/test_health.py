@@ -30,20 +30,6 @@ from ffe_lakehouse_tests.lake.damage import (
 )
 
 
-@pytest.fixture(scope="module")
-def well(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once, copied by every test."""
-    root = tmp_path_factory.mktemp("well") / "lake"
-    Patient(root)
-    return root
-
-
-@pytest.fixture
-def patient(well: Path, tmp_path: Path) -> Patient:
-    shutil.copytree(well, tmp_path / "lake")
-    return Patient(tmp_path / "lake", days=0)
-
-
 def lost(*numbers: int) -> tuple[Lost, ...]:
     return tuple(Lost("BTCUSD", day(each).date(), day(each).date()) for each in numbers)
 
