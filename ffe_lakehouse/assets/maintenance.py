@@ -100,6 +100,7 @@ def _asset(work: _Work) -> dg.AssetsDefinition:
         metadata: dict[str, Any] = {
             "tables": len(tables),
             "tables_done": len(done),
+            **_totals(done),
             "report": dg.MetadataValue.md(_markdown(done) or "Nothing was to be done."),
         }
         if failed:
@@ -163,6 +164,16 @@ def _describe(io_manager: DeltaIOManager, name: str) -> Told:
         "version": found.version,
         "committed (UTC)": f"{found.committed_at:%Y-%m-%d %H:%M:%S}",
         "oldest readable version": found.oldest_version,
+    }
+
+
+def _totals(rows: Sequence[Told]) -> dict[str, int]:
+    """What can be added up over all tables: the UI draws it over time."""
+    names = [name for name, value in rows[0].items() if isinstance(value, int)] if rows else []
+    return {
+        name.replace(" ", "_"): sum(int(row[name]) for row in rows)
+        for name in names
+        if "version" not in name
     }
 
 
