@@ -25,7 +25,8 @@ from ffe_lakehouse.lake.given import (
 from ffe_lakehouse.lake.names import checked_name, moment
 from ffe_lakehouse.lake.store import TableStore
 from ffe_lakehouse.lake.tables import history_frame, version_at
-from ffe_lakehouse.lake.versions import newest_versions
+from ffe_lakehouse.lake.versions import known_by, newest_versions
+from ffe_lakehouse.lake.where import around
 from ffe_lakehouse.schemas import TableSchema, all_tables
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class DeltaLakeManager(TableStore):
             table_name: ``silver/my_table``. A table of the lakehouse takes its own columns only.
             partition_columns: Of a new table: one folder for each value. A table of the lakehouse
                 has its own.
-            mode: ``append`` adds the rows. ``overwrite`` puts them in the place of what
+            mode: ``append`` adds the rows; to a table that keeps versions, such as Bronze, only
+                what is new or revised. ``overwrite`` puts them in the place of what
                 ``filters`` select, or of everything with ``whole_table``. ``merge`` is
                 ``merge_upsert``.
             merge_keys: For ``merge``; by default the key of a table of the lakehouse.
@@ -99,13 +101,20 @@ class DeltaLakeManager(TableStore):
         """
         schema = all_tables().get(checked_name(table_name))
         if mode == "merge":
+            if not self.table_exists(table_name):
+                rows = self._fitting(df, table_name, schema)
+                self._made(table_name, schema, rows, partition_columns)
             return self.merge_upsert(df, table_name, merge_keys or (schema.key if schema else ()))
         if mode not in ("append", "overwrite"):
             raise InputError(f"unknown mode {mode!r}: use append, overwrite or merge")
         rows = self._fitting(df, table_name, schema)
         uri = self._made(table_name, schema, rows, partition_columns)
+        if rows.num_rows == 0 and mode == "append":
+            return None
+        if mode == "append" and schema is not None and schema.values:
+            return self.append_if_changed(schema, rows, around(rows)).version
         if mode == "append":
-            return self.engine.append(uri, rows, schema) if rows.num_rows else None
+            return self.engine.append(uri, rows, schema)
         if schema is not None:
             refuse_append_only(schema, "overwrite")
         predicate = _parsed(filters, self._columns(uri))
@@ -149,7 +158,7 @@ class DeltaLakeManager(TableStore):
         if version is not None or as_of_timestamp is not None:
             wanted = self._version(table_name, version, as_of_timestamp)
         known = self._columns(uri)
-        predicate = _parsed(self._known_by(table_name, schema, known_on, filters), known)
+        predicate = _parsed(known_by(table_name, schema, known_on, filters), known)
         names = list(columns or known.names)
         if unknown := [name for name in names if name not in known.names]:
             raise InputError(
@@ -311,11 +320,7 @@ class DeltaLakeManager(TableStore):
         return wanted
 
     def delete_table(self, table_name: str, *, confirm: bool = False) -> None:
-        """Delete a table with all of its versions. There is no way back.
-
-        Raises:
-            InputError: ``confirm`` is not true, or there is no such table within the lake.
-        """
+        """Delete a table with all of its versions, if ``confirm`` is true. There is no way back."""
         uri = self._existing(table_name)
         if not confirm:
             raise InputError(
@@ -345,22 +350,6 @@ class DeltaLakeManager(TableStore):
             raise InputError(f"{name} has no version {version}: it has 0 to {newest}")
         return version
 
-    def _known_by(
-        self,
-        name: str,
-        schema: TableSchema | None,
-        known_on: str | datetime | None,
-        filters: Sequence[str] | str,
-    ) -> list[str]:
-        texts = [filters] if isinstance(filters, str) else list(filters)
-        if known_on is None:
-            return texts
-        if schema is None or "_extracted_at" not in schema.arrow.names:
-            raise InputError(f"{name} keeps no older versions of a row: use as_of_timestamp")
-        if known_on == "now":
-            return texts  # The newest, also of a machine whose clock is ahead of this one.
-        return [*texts, f"_extracted_at <= '{moment(known_on).isoformat()}'"]
-
     def _fitting(self, df: GivenFrame, name: str, schema: TableSchema | None) -> pa.Table:
         if schema is not None:
             return in_order(schema, given_arrow(df, None, name))
@@ -374,7 +363,6 @@ class DeltaLakeManager(TableStore):
         rows: pa.Table,
         partition_columns: Sequence[str] | None,
     ) -> str:
-        """Where a table is; it is made if need be."""
         uri, wanted = self.table_uri(name), list(partition_columns or ())
         if schema is not None:
             self._ensure(schema)

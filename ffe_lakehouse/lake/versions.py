@@ -1,6 +1,8 @@
 """Bitemporal tables: which version of a fact is the newest, and what a new answer changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow.compute as pc
 
 from ffe_lakehouse.errors import InputError
 from ffe_lakehouse.lake.frames import ascends_strictly
+from ffe_lakehouse.lake.names import moment
 from ffe_lakehouse.schemas import TIMESTAMP, TableSchema
 
 EXTRACTED = "_extracted_at"
@@ -42,6 +45,27 @@ class Changes:
         """Boolean vector: which rows were appended."""
         written: np.ndarray = self.of_row != Change.UNCHANGED
         return written
+
+
+def known_by(
+    name: str,
+    schema: TableSchema | None,
+    known_on: str | datetime | None,
+    filters: Sequence[str] | str,
+) -> list[str]:
+    """Filters, and one more that leaves out what was not known yet at ``known_on``.
+
+    Raises:
+        InputError: The table ``name`` keeps no versions.
+    """
+    texts = [filters] if isinstance(filters, str) else list(filters)
+    if known_on is None:
+        return texts
+    if schema is None or EXTRACTED not in schema.arrow.names:
+        raise InputError(f"{name} keeps no older versions of a row: use as_of_timestamp")
+    if known_on == "now":
+        return texts  # The newest, also of a machine whose clock is ahead of this one.
+    return [*texts, f"{EXTRACTED} <= '{moment(known_on).isoformat()}'"]
 
 
 def newest_versions(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:

@@ -116,3 +116,28 @@ def test_a_version_that_a_vacuum_has_ended_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a file is gone, of an older version by a vacuum"):
         lake.read_table("own/rows", version=1)
     assert lake.read_table("own/rows").shape[0] == 2
+
+
+def test_bars_that_are_appended_again_are_not_there_twice(tmp_path: Path) -> None:
+    lake, schema = DeltaLakeManager(tmp_path), raw_candles(TIMEFRAMES["1h"])
+    rows = writers.candles(schema, "BTCUSD", 0)
+    assert lake.create_or_update_table(rows, schema.name) == 1
+    assert lake.create_or_update_table(rows, schema.name) is None
+    revised = rows.slice(0, 1).set_column(
+        rows.schema.get_field_index("close"), schema.arrow.field("close"), pa.array([99.0])
+    )
+    assert lake.create_or_update_table(revised, schema.name) == 2
+    assert lake.read_table(schema.name).shape[0] == rows.num_rows + 1
+    assert lake.read_table(schema.name, known_on="now").shape[0] == rows.num_rows
+
+
+def test_a_merge_makes_the_table_if_there_is_none(tmp_path: Path) -> None:
+    lake, keys = DeltaLakeManager(tmp_path), ["asset_pair", "timestamp"]
+    for _ in range(2):
+        lake.create_or_update_table(
+            FRAMES["polars"], "own/rows", ["asset_pair"], "merge", merge_keys=keys
+        )
+    assert lake.read_table("own/rows").shape[0] == 2
+    assert lake.table("own/rows").metadata().partition_columns == ["asset_pair"]
+    with pytest.raises(InputError, match="no table 'own/other'"):
+        lake.merge_upsert(FRAMES["polars"], "own/other", keys)
