@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from ffe_lakehouse.gold.runner import prepare
 from ffe_lakehouse.lake import DeltaLakeManager, Where
+from ffe_lakehouse.lake.spark import SparkEngine
 from ffe_lakehouse.lake.where import whole_days
 from ffe_lakehouse.schemas import TableSchema
 from ffe_lakehouse.schemas.gold import is_by_pair, marts
@@ -54,13 +55,8 @@ def by_duckdb(uri: str) -> pa.Table:
 
 
 def by_spark(uri: str) -> pa.Table:
-    delta = pytest.importorskip("delta", reason="Spark is not installed")
-    from pyspark.sql import SparkSession
-
-    session = delta.configure_spark_with_delta_pip(
-        SparkSession.builder.master("local[1]").config("spark.sql.session.timeZone", "UTC")
-    ).getOrCreate()
-    return session.read.format("delta").load(uri).toArrow()
+    pytest.importorskip("delta", reason="Spark is not installed")
+    return SparkEngine(master="local[1]").read(uri, None, None, None)
 
 
 READERS: dict[str, Callable[[str], pa.Table]] = {

@@ -17,7 +17,7 @@ from ffe_lakehouse.schemas import raw_candles
 from ffe_lakehouse.timeframes import TIMEFRAMES
 from ffe_lakehouse_tests.builders import START, bars
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.spark
 ENGINES = ("delta_rs", "spark")
 TABLE = "silver/mine"
 BRONZE = raw_candles(TIMEFRAMES["1h"])

@@ -28,7 +28,7 @@ from ffe_lakehouse.transforms.rows import Provenance, bronze_rows
 from ffe_lakehouse_tests.conftest import REPOSITORY
 from ffe_lakehouse_tests.spark.conftest import running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.spark
 CODES = ("1h", "1d")
 # Forex and a share have closed days, and the former no volume.
 PAIRS = ("AAPL", "ADAUSD", "BTCUSD", "DOGEUSD", "ETHUSD", "EURUSD", "LINKUSD", "LTCUSD", "SOLUSD")
