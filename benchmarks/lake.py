@@ -79,7 +79,7 @@ def a_year(folder: Path, of: Timeframe) -> Iterator[Row]:
     for number in range(DAYS):
         lake.append(schema, of_days(rows, number, 1))
     unoptimized = files(lake, schema.name)
-    read: Read = lambda where: lake.read(schema.name, where)  # noqa: E731
+    read: Read = partial(lake.read, schema.name)
     times = readings({"a commit a day": read})
     yield from shown(what, f"a commit a day, {unoptimized:,} files", times["a commit a day"])
     lake.optimize_table(schema.name)

@@ -117,7 +117,7 @@ class DeltaLakeManager(TableStore):
             return self.engine.append(uri, rows, schema)
         if schema is not None:
             refuse_append_only(schema, "overwrite")
-        predicate = _parsed(filters, self._columns(uri))
+        predicate = _parsed(filters, _columns(self.table(table_name)))
         if (predicate is None) is not whole_table:
             raise InputError(
                 f"{table_name}: an overwrite replaces what its filters select, or everything with"
@@ -154,10 +154,10 @@ class DeltaLakeManager(TableStore):
             InputError: No such table, column, version, moment or condition.
         """
         schema = all_tables().get(checked_name(table_name))
-        uri, wanted = self._existing(table_name), None
+        table, wanted = self._existing(table_name), None
         if version is not None or as_of_timestamp is not None:
             wanted = self._version(table_name, version, as_of_timestamp)
-        known = self._columns(uri)
+        known, uri = _columns(table), self.table_uri(table_name)
         predicate = _parsed(known_by(table_name, schema, known_on, filters), known)
         names = list(columns or known.names)
         if unknown := [name for name in names if name not in known.names]:
@@ -203,8 +203,7 @@ class DeltaLakeManager(TableStore):
         schema = all_tables().get(checked_name(table_name))
         if schema is not None:
             refuse_append_only(schema, "merge")
-        uri = self._existing(table_name)
-        known = self._columns(uri)
+        known, uri = _columns(self._existing(table_name)), self.table_uri(table_name)
         rows = given_arrow(df, known, table_name, some=True)
         keys = list(merge_keys)
         update = [n for n in rows.column_names if n not in keys]
@@ -237,12 +236,11 @@ class DeltaLakeManager(TableStore):
         Raises:
             InputError: No such table or column, or one that cannot be ordered by.
         """
-        uri = self._existing(table_name)
+        table, uri = self._existing(table_name), self.table_uri(table_name)
         schema = all_tables().get(table_name)
         if not zorder_columns:
             return self.engine.compact(uri, schema)
-        table = DeltaTable(uri, storage_options=self._options)
-        partitions, known = table.metadata().partition_columns, self._columns(uri).names
+        partitions, known = table.metadata().partition_columns, _columns(table).names
         for name in zorder_columns:
             if name not in known or name in partitions:
                 why = "it is a partition column" if name in partitions else "there is none"
@@ -282,7 +280,8 @@ class DeltaLakeManager(TableStore):
                 " a reader at work could lose its files. If nobody else uses the table, allow it"
                 " (allow_short_retention=True, --allow-short-retention)"
             )
-        uri = self._existing(table_name)
+        self._existing(table_name)
+        uri = self.table_uri(table_name)
         return self.engine.vacuum(uri, retention_hours, short=short, dry_run=dry_run)
 
     def get_table_history(self, table_name: str, limit: int | None = None) -> pd.DataFrame:
@@ -311,7 +310,8 @@ class DeltaLakeManager(TableStore):
         Raises:
             InputError: No such table, version or moment, or not one of the two.
         """
-        uri = self._existing(table_name)
+        self._existing(table_name)
+        uri = self.table_uri(table_name)
         if version is None and as_of_timestamp is None:
             raise InputError(f"{table_name}: restore which version? Name it, or a moment")
         wanted = self._version(table_name, version, as_of_timestamp)
@@ -321,7 +321,8 @@ class DeltaLakeManager(TableStore):
 
     def delete_table(self, table_name: str, *, confirm: bool = False) -> None:
         """Delete a table with all of its versions, if ``confirm`` is true. There is no way back."""
-        uri = self._existing(table_name)
+        self._existing(table_name)
+        uri = self.table_uri(table_name)
         if not confirm:
             raise InputError(
                 f"{table_name} would be gone with its whole history: say so with confirm=True"
@@ -330,14 +331,8 @@ class DeltaLakeManager(TableStore):
         delete_all(uri, self.storage_path, self._options)
         self._forget(table_name)
 
-    def _existing(self, table_name: str) -> str:
-        """Where a table is."""
-        self.table(checked_name(table_name))
-        return self.table_uri(table_name)
-
-    def _columns(self, uri: str) -> pa.Schema:
-        table = DeltaTable(uri, storage_options=self._options)
-        return pa.schema(table.schema().to_arrow())
+    def _existing(self, table_name: str) -> DeltaTable:
+        return self.table(checked_name(table_name))
 
     def _version(self, name: str, version: int | None, as_of: str | datetime | None) -> int:
         if version is not None and as_of is not None:
@@ -353,7 +348,7 @@ class DeltaLakeManager(TableStore):
     def _fitting(self, df: GivenFrame, name: str, schema: TableSchema | None) -> pa.Table:
         if schema is not None:
             return in_order(schema, given_arrow(df, None, name))
-        known = self._columns(self.table_uri(name)) if self.table_exists(name) else None
+        known = _columns(self.table(name)) if self.table_exists(name) else None
         return given_arrow(df, known, name)
 
     def _made(
@@ -371,10 +366,14 @@ class DeltaLakeManager(TableStore):
                 raise InputError(f"{name} has no column {', '.join(unknown)} to partition by")
             self._create(name, rows.schema, wanted)
         if partition_columns is not None:
-            there = DeltaTable(uri, storage_options=self._options).metadata().partition_columns
+            there = self.table(name).metadata().partition_columns
             if there != wanted:
                 raise InputError(f"{name} is partitioned by {there}, not by {wanted}")
         return uri
+
+
+def _columns(table: DeltaTable) -> pa.Schema:
+    return pa.schema(table.schema().to_arrow())
 
 
 def _parsed(filters: Sequence[str] | str, columns: pa.Schema) -> Predicate | None:
